@@ -1,0 +1,347 @@
+"""Puts together what a config names: data, plan, model, loss, update, probes; refuses what does not go together."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from mbtrain.config.build import build, find
+from mbtrain.core.random import mix, seed_weights
+from mbtrain.data.loader import Batches, Cut, Loader, Order
+from mbtrain.data.prepare import Data, Options, prepare
+from mbtrain.data.sources import DatasetSource, MemorySource, Source
+from mbtrain.data.splits import as_splits
+from mbtrain.losses.contract import Loss, as_loss, losses_of, takes_reduction
+from mbtrain.norm.convert import convert
+from mbtrain.norm.groups import BnGroups, has_batch_norm
+from mbtrain.optim.ema import Ema
+from mbtrain.optim.groups import parameter_groups
+from mbtrain.plan.batch import bn_groups, cut, micro_size_of, usable_micro_size
+from mbtrain.plan.duration import Duration
+from mbtrain.plan.order import checked
+from mbtrain.plan.refused import Refused
+from mbtrain.plan.run import RunPlan
+from mbtrain.probes.contract import Scheduled
+from mbtrain.training.metrics import ClassScores, NumberScores, Scores
+from mbtrain.training.place import Trial, device_of, dtype_of, num_cores, threads_for, tried
+
+ORDER_STREAM = 7
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that an iteration needs and that does not depend on where the run stands."""
+
+    config: Mapping[str, Any]
+    device: torch.device
+    data: Data
+    plan: RunPlan
+    order: Order
+    cut: Cut
+    model: nn.Module
+    groups: BnGroups
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    ema: Ema | None
+    scores: Scores
+    lr_of: Callable[[float], float]
+    probes: tuple[Scheduled, ...]
+    num_outputs: int
+    threads: int
+    plan_line: str
+    workers: int
+    callbacks: tuple[pl.Callback, ...]
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The averaged weights in the model for the length of a block, where there are any."""
+        return nullcontext() if self.ema is None else self.ema.in_place()
+
+    def loader(self, clock: Any) -> Loader:
+        """The mini-batches of the run."""
+        return Loader(
+            self.data.train,
+            clock,
+            self.order,
+            self.cut,
+            device=self.device,
+            augment=self.data.augment,
+            seed=self.config["seed"],
+            workers=self.workers,
+        )
+
+    def batches(self, source: Source) -> Batches:
+        """A whole set in batches, for validation and test."""
+        size = self.config["validate"]["batch_size"]
+        return Batches(source, size, device=self.device, workers=self.workers)
+
+
+def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembly:
+    """Build everything; raises Refused in one line before anything is trained. `chosen` is what a resume brings."""
+    device, dtype = device_of(config["trainer"]["accelerator"]), dtype_of(config["trainer"]["precision"])
+    data = _data(config, device, dtype)
+    order, plan = _order_and_plan(config, len(data.train))
+    groups = BnGroups()
+    model, num_outputs = _model(config, data, groups)
+    model.to(device=device, dtype=dtype)
+    loss = _loss(config, num_outputs)
+    if isinstance(loss, nn.Module):
+        loss.to(device)
+    scores = _scores(data, loss, config)
+    trial = _try_out(config, data, model, loss, num_outputs)
+    cutter, micro_size, notes = _cutter(config, plan, model, is_flat=trial.values_per_channel == 1)
+    threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(trial.flops * micro_size)
+    lr_of = build(config["lr_schedule"], key="lr_schedule", trust=config["trust"])(plan)
+    parameters = [one for one in model.parameters() if one.requires_grad]
+    if not parameters:
+        raise Refused(f"model={_name(config['model'])}: has no parameter to train")
+    half_life = None if config["ema"] is None else float(plan.samples(Duration.parse(config["ema"])))
+    return Assembly(
+        config=config,
+        device=device,
+        data=data,
+        plan=plan,
+        order=order,
+        cut=cutter,
+        model=model,
+        groups=groups,
+        loss=loss,
+        optimizer=_optimizer(config, model),
+        ema=None if half_life is None else Ema(parameters, half_life=half_life),
+        scores=scores,
+        lr_of=lr_of,
+        probes=_probes(config, plan),
+        num_outputs=num_outputs,
+        threads=threads,
+        plan_line=plan_line(config, plan, cutter, notes, has_bn=has_batch_norm(model)),
+        workers=_workers(config, data.train),
+        callbacks=_callbacks(config),
+    )
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return str(node["_target_"]).rsplit(".", 1)[-1]
+
+
+def _data(config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Data:
+    node = config["dataset"]
+    ours = tuple(Options.__dataclass_fields__)
+    offered = {"data_root": config["data_root"]}
+    dataset = build(node, key="dataset", trust=config["trust"], offered=offered, leave=ours)
+    options = Options(**{name: node[name] for name in ours})
+    return prepare(as_splits(dataset), options, device=device, dtype=dtype)
+
+
+def _order_and_plan(config: Mapping[str, Any], num_samples: int) -> tuple[Order, RunPlan]:
+    offered = {"num_samples": num_samples, "seed": mix(config["seed"], ORDER_STREAM)}
+    draw = build(config["sampler"], key="sampler", trust=config["trust"], offered=offered)
+    length = len(checked(draw(0), num_samples=num_samples, length=None, epoch=0))
+    batch = config["batch"]
+    plan = RunPlan(
+        num_samples=length,
+        batch_size=batch["size"],
+        duration=Duration.parse(config["duration"]),
+        drop_last=batch["drop_last"],
+    )
+    return lambda epoch: checked(draw(epoch), num_samples=num_samples, length=length, epoch=epoch), plan
+
+
+def build_model(
+    config: Mapping[str, Any], groups: BnGroups, *, input_shape: tuple[int, ...] | None, num_outputs: int | None
+) -> nn.Module:
+    """The model that the config names, its batch norm converted; first weights drawn from `seed`."""
+    offered = {"input_shape": input_shape, "num_outputs": num_outputs}
+    offered = {name: value for name, value in offered.items() if value is not None}
+    seed_weights(config["seed"])
+    model = build(config["model"], key="model", trust=config["trust"], offered=offered, leave=("weights",))
+    if not isinstance(model, nn.Module):
+        raise Refused(f"model._target_={config['model']['_target_']}: gives a {type(model).__name__}, not an nn.Module")
+    norm = config["batch_norm"]
+    return convert(
+        model, norm["kind"], groups, momentum=norm["momentum"], channels_per_group=norm["channels_per_group"]
+    )
+
+
+def _model(config: Mapping[str, Any], data: Data, groups: BnGroups) -> tuple[nn.Module, int]:
+    known = config["model"].get("num_outputs", data.num_outputs)
+    if known is None:
+        raise Refused(
+            "model.num_outputs: the data set does not say how many classes or numbers there are: "
+            "give it an attribute num_classes, or set +model.num_outputs=N"
+        )
+    model = build_model(config, groups, input_shape=data.input_shape, num_outputs=known)
+    if config["model"]["weights"] is not None:
+        from mbtrain.finished_run import load_weights
+
+        load_weights(model, Path(config["model"]["weights"]))
+    return model, known
+
+
+def _loss(config: Mapping[str, Any], num_outputs: int) -> Any:
+    node = config["loss"]
+    target = find(node["_target_"], key="loss", trust=config["trust"])
+    offered: dict[str, Any] = {"num_outputs": num_outputs}
+    if takes_reduction(target):
+        offered["reduction"] = "none"
+    if isinstance(target, type):
+        return as_loss(build(node, key="loss", trust=config["trust"], offered=offered))
+    return target
+
+
+def _scores(data: Data, loss: Any, config: Mapping[str, Any]) -> Scores:
+    if data.num_classes is None and data.num_outputs is not None:
+        return NumberScores()
+    return ClassScores(ignore_index=config["loss"].get("ignore_index"))
+
+
+def _cutter(
+    config: Mapping[str, Any], plan: RunPlan, model: nn.Module, *, is_flat: bool
+) -> tuple[Cut, int, list[str]]:
+    """How a mini-batch is cut, the micro size in use, and what to say of it."""
+    batch, wanted = config["batch"], config["batch_norm"]["group_size"]
+    size, micro_size, notes = plan.batch_size, batch["micro_size"], []
+    if batch["accumulate"] is not None:
+        whole = size if batch["size"] == "all" else batch["size"]
+        micro_size = micro_size_of(size=whole, accumulate=batch["accumulate"])
+    if not has_batch_norm(model):
+        if wanted is not None:
+            notes.append(f"no batch norm in use: batch_norm.group_size={wanted} changes nothing")
+        return (lambda n: cut(n, micro_size=micro_size)[0].micro_batches), min(micro_size or size, size), notes
+    group_size = size if wanted is None else wanted
+    if micro_size is not None and micro_size < size:
+        if wanted is None:
+            raise Refused(
+                f"batch.micro_size={micro_size} splits the mini-batch of {size}, over all of which batch norm is taken "
+                f"(batch_norm.group_size=null): set batch_norm.group_size={micro_size}, as accumulation usually does, "
+                "or leave micro_size out"
+            )
+        usable = usable_micro_size(micro_size, min(group_size, size))
+        if usable != micro_size:
+            notes.append(f"batch.micro_size={micro_size} rounded down to {usable}, whole groups of {group_size}")
+        micro_size = usable
+    if is_flat:
+        _refuse_lonely_samples(plan, group_size)
+
+    def cutter(n: int) -> Any:
+        return cut(n, micro_size=micro_size, group_size=group_size if wanted is not None else n)[0].micro_batches
+
+    return cutter, min(micro_size or size, size), notes
+
+
+def _refuse_lonely_samples(plan: RunPlan, group_size: int) -> None:
+    """A layer on [n, channels] has one value a channel and sample: a group of one sample has no variance there."""
+    for size in plan.sizes:
+        if min(bn_groups(size, min(group_size, size))) == 1:
+            what = f"batch_norm.group_size={group_size}" if group_size == 1 < size else f"a mini-batch of {size}"
+            cure = "batch.drop_last=true" if size == plan.tail else "a size of 2 or more, or batch_norm=layer_norm"
+            raise Refused(f"{what}: leaves a BN group of one sample, which has no variance: set {cure}")
+
+
+def _try_out(config: Mapping[str, Any], data: Data, model: nn.Module, loss: Loss, num_outputs: int) -> Trial:
+    """One sample through model and loss, without a trace: shapes and types go together, or Refused."""
+    source = data.train
+    inputs, target = source.slice(0, 1) if isinstance(source, MemorySource) else source.convert(source.fetch([0]))
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            trial = tried(model.eval(), inputs)
+            _check_pair(config, trial.output, target, num_outputs)
+            losses_of(loss, trial.output, target)
+    except Refused:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        shape = list(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Refused(
+            f"model={_name(config['model'])} and loss={_name(config['loss'])} do not take the data "
+            f"(one sample has shape {shape}, target {target.dtype}): {reason}"
+        ) from error
+    finally:
+        model.train(was_training)
+    return trial
+
+
+def _check_pair(config: Mapping[str, Any], output: Any, target: torch.Tensor, num_outputs: int) -> None:
+    """Catch the pairs of loss and target that torch computes without a word."""
+    name = _name(config["loss"])
+    if name.startswith("CrossEntropy") and target.is_floating_point():
+        raise Refused(f"loss={name}: the targets are numbers, not classes: take loss=mse, or give whole-number targets")
+    if name in ("MeanSquaredError", "MeanAbsoluteError", "MSELoss", "L1Loss") and not target.is_floating_point():
+        raise Refused(f"loss={name}: the targets are classes, not numbers: take loss=cross_entropy")
+    if isinstance(output, torch.Tensor) and name.startswith("CrossEntropy") and output.shape[1:2] != (num_outputs,):
+        raise Refused(f"model={_name(config['model'])}: gives {list(output.shape)[1:]} outputs for {num_outputs} classes")
+
+
+def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optimizer:
+    node = config["optimizer"]
+    offered: dict[str, Any] = {"params": parameter_groups(model, decays_norms=node["decay_norms"])}
+    if config["trainer"]["precision"] != "16-mixed":
+        # torch's fused kernels are the same rule in one pass; under float16 the scaler needs the plain ones.
+        offered["fused"] = True
+    optimizer = build(
+        node, key="optimizer", trust=config["trust"], offered=offered, leave=("clip_norm", "decay_norms")
+    )
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise Refused(f"optimizer._target_={node['_target_']}: gives a {type(optimizer).__name__}, not an Optimizer")
+    return optimizer
+
+
+def _probes(config: Mapping[str, Any], plan: RunPlan) -> tuple[Scheduled, ...]:
+    def scheduled(name: str, node: Mapping[str, Any]) -> Scheduled:
+        probe = build(node, key=f"probe.{name}", trust=config["trust"], leave=("every",))
+        return Scheduled(probe, plan.cadence(Duration.parse(node["every"])))
+
+    return tuple(scheduled(name, node) for name, node in config["probe"].items())
+
+
+def _callbacks(config: Mapping[str, Any]) -> tuple[pl.Callback, ...]:
+    """The user's own Lightning callbacks, from trainer.extra.callbacks."""
+    built = []
+    for index, node in enumerate(config["trainer"]["extra"].get("callbacks") or []):
+        key = f"trainer.extra.callbacks[{index}]"
+        callback = build(node, key=key, trust=config["trust"])
+        if not isinstance(callback, pl.Callback):
+            raise Refused(f"{key}: {_name(node)} is no Lightning callback")
+        built.append(callback)
+    return tuple(built)
+
+
+def _workers(config: Mapping[str, Any], source: Source) -> int:
+    """DataLoader workers: none for memory; for a data set read on demand one a core but one, at most four."""
+    if not isinstance(source, DatasetSource):
+        return 0
+    wanted = config["dataset"]["workers"]
+    return min(4, num_cores() - 1) if wanted is None else wanted
+
+
+def plan_line(config: Mapping[str, Any], plan: RunPlan, cutter: Cut, notes: list[str], *, has_bn: bool) -> str:
+    """The plan of the run in one line.
+
+    batch 256 = 8 micro-batches of 32, batch norm over 32; 54,000 samples, 211 iterations per epoch, the last of 240
+    """
+    micro = cutter(plan.batch_size)
+    parts = [f"batch {plan.batch_size:,}"]
+    sizes = sorted({one.size for one in micro}, reverse=True)
+    if len(micro) > 1:
+        last = "" if len(sizes) == 1 else f", the last of {micro[-1].size:,}"
+        parts.append(f" = {len(micro)} micro-batches of {micro[0].size:,}{last}")
+    if has_bn:
+        group = micro[0].groups[0] if micro[0].groups else plan.batch_size
+        parts.append(f", batch norm over {group:,}")
+    each = "iteration" if plan.iterations_per_epoch == 1 else "iterations"
+    tail = f", the last of {plan.tail:,}" if plan.tail else ""
+    dropped = plan.num_samples - plan.samples_per_epoch
+    left_out = f", {dropped:,} left out" if dropped else ""
+    parts.append(
+        f"; {plan.num_samples:,} samples, {plan.iterations_per_epoch:,} {each} per epoch{tail}{left_out}"
+        f"; {plan.num_iterations:,} in all"
+    )
+    wanted = config["batch"]["size"]
+    if wanted != "all" and wanted > plan.num_samples:
+        notes = [*notes, f"batch.size={wanted:,} is more than there is: every mini-batch is the whole set"]
+    return "".join(parts) + "".join(f" ({note})" for note in notes)
+

@@ -1,0 +1,1 @@
+"""The config: composing it, checking our keys, building what `_target_` names."""

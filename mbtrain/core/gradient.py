@@ -1,0 +1,86 @@
+"""The exact mean gradient of a mini-batch, however it is cut into micro-batches.
+
+    gradient = sum_j grad(sum_i values_ji) / sum_j sum_i weights_ji
+
+over the micro-batches j: sums are added up and divided once by the weight of the whole mini-batch, because a mean of
+micro-batch means is right only where all weights are equal.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+Gradient = list[Tensor | None]
+Evaluate = Callable[[T], tuple[Tensor, Tensor | None]]
+Observer = Callable[[float | Tensor, Gradient], None]
+
+
+class MeanGradient(NamedTuple):
+    """What a mini-batch gives: its mean loss (0-d, detached), its mean gradient, its total weight."""
+
+    loss: Tensor
+    gradient: Gradient
+    weight: float | Tensor
+
+
+def mean_gradient(
+    micro_batches: Iterable[T],
+    evaluate: Evaluate[T],
+    parameters: Sequence[Tensor],
+    *,
+    num_micro_batches: int,
+    loss_scale: Tensor | None = None,
+    observers: Sequence[Observer] = (),
+) -> MeanGradient:
+    """The weighted mean gradient over `micro_batches`, None for a parameter that the loss does not reach.
+
+    `evaluate` gives the losses of a micro-batch's samples (or tokens) and their weights, None where all are 1; losses
+    come already multiplied by their weights. The gradient is multiplied by `loss_scale` (float16), the loss is not.
+    Each observer is shown (weight, mean gradient) of every micro-batch, unscaled, before it is added.
+    """
+    total: Gradient = []
+    losses: Tensor | None = None
+    weight: float | Tensor = 0.0
+    guess = 0.0
+    for index, micro_batch in enumerate(micro_batches):
+        values, weights = evaluate(micro_batch)
+        part_weight = float(values.numel()) if weights is None else weights.detach().sum()
+        # Dividing by about the final weight keeps half-precision gradients in range; what is off is mended at the end.
+        guess = guess or float(values.numel() * num_micro_batches)
+        part = values.sum() / guess
+        scaled = part if loss_scale is None else part * loss_scale
+        gradient = list(torch.autograd.grad(scaled, parameters, allow_unused=True))
+        for observe in observers:
+            observe(part_weight, _scaled(gradient, guess / _nonzero(part_weight), loss_scale))
+        total = gradient if not index else _added(total, gradient, in_place=index > 1)
+        losses = part.detach() if losses is None else losses + part.detach()
+        weight = weight + part_weight
+    assert losses is not None, "a mini-batch has at least one micro-batch"
+    if isinstance(weight, float) and weight == guess:
+        return MeanGradient(losses, total, weight)
+    factor = guess / _nonzero(weight)
+    return MeanGradient(losses * factor, _scaled(total, factor, None), weight)
+
+
+def _nonzero(weight: float | Tensor) -> float | Tensor:
+    """`weight`, with 1 for 0: a mini-batch in which every token is ignored has loss and gradient 0, not NaN."""
+    return torch.where(weight == 0, torch.ones_like(weight), weight) if isinstance(weight, Tensor) else weight
+
+
+def _scaled(gradient: Gradient, factor: float | Tensor, loss_scale: Tensor | None) -> Gradient:
+    """`gradient * factor / loss_scale` as new tensors: what autograd returns may share memory between parameters."""
+    factor = factor if loss_scale is None else factor / loss_scale
+    return [None if one is None else one * factor for one in gradient]
+
+
+def _added(total: Gradient, gradient: Gradient, *, in_place: bool) -> Gradient:
+    """The sum; the first is made new, because what autograd returns may share memory between parameters."""
+    if any(one is None for one in total) or any(one is None for one in gradient):
+        return [a if b is None else b if a is None else a + b for a, b in zip(total, gradient, strict=True)]
+    if in_place:
+        torch._foreach_add_(total, gradient)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return total
+    return list(torch._foreach_add(total, gradient))  # pyright: ignore[reportArgumentType, reportCallIssue]

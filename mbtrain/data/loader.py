@@ -1,0 +1,212 @@
+"""Hands out the mini-batches of an epoch from where the clock stands, and cuts them into micro-batches on the way."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mbtrain.core.random import FETCH, mix
+from mbtrain.data.augment import Augment
+from mbtrain.data.sources import DatasetSource, MemorySource, Source
+from mbtrain.plan.batch import MicroBatch, interleaved
+from mbtrain.plan.order import Indices
+from mbtrain.plan.run import Iteration, RunPlan
+
+Cut = Callable[[int], Sequence[MicroBatch]]
+Order = Callable[[int], Indices]
+
+
+class Micro(NamedTuple):
+    """A micro-batch in the model's order: its BN groups, if there are several, are interleaved."""
+
+    inputs: Any
+    target: Tensor
+    groups: tuple[int, ...]
+
+
+class MiniBatch:
+    """One iteration's samples; its micro-batches are gathered one by one, when they are asked for."""
+
+    def __init__(
+        self,
+        iteration: Iteration,
+        micro_batches: Sequence[MicroBatch],
+        gather: Callable[[Tensor | slice], tuple[Any, Tensor]],
+        indices: Tensor | None,
+        augment: Augment | None,
+        device: torch.device,
+    ) -> None:
+        self.iteration, self.num_micro_batches, self._device = iteration, len(micro_batches), device
+        self._micro_batches, self._gather, self._indices, self._augment = micro_batches, gather, indices, augment
+
+    def micro_batches(self) -> Iterator[Micro]:
+        """The parts, in order. What is random is drawn for the whole mini-batch first, so no cut changes it."""
+        draws = None if self._augment is None else self._augment.draw(self.iteration.size, None)
+        for micro in self._micro_batches:
+            places = _places(micro, self._device)
+            inputs, target = self._gather(places if self._indices is None else self._indices[places])
+            if draws is not None:
+                assert self._augment is not None
+                inputs = self._augment.apply(inputs, {name: values[places] for name, values in draws.items()})
+            yield Micro(inputs, target, micro.groups)
+
+
+class Clock(Protocol):
+    """What a loader asks: how many iterations are done, of which plan."""
+
+    done: int
+    plan: RunPlan
+
+
+class Loader:
+    """An iterable of the mini-batches of the present epoch; `len` is a full epoch's."""
+
+    def __init__(
+        self,
+        source: Source,
+        clock: Clock,
+        order: Order,
+        cut: Cut,
+        *,
+        device: torch.device,
+        augment: Augment | None,
+        seed: int,
+        workers: int,
+    ) -> None:
+        self._source, self._clock, self._order, self._cut, self._augment = source, clock, order, cut, augment
+        self._device = device
+        self._jobs = _Jobs(self)
+        self._loader = None
+        if isinstance(source, DatasetSource):
+            self._loader = DataLoader(
+                _Fetched(source, seed),
+                batch_size=None,
+                sampler=self._jobs,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                pin_memory=device.type == "cuda",
+            )
+
+    def __len__(self) -> int:
+        return self._clock.plan.iterations_per_epoch
+
+    def __iter__(self) -> Iterator[MiniBatch]:
+        if self._loader is None:
+            yield from self._from_memory()
+        else:
+            yield from self._from_workers()
+
+    def iterations(self) -> Iterator[Iteration]:
+        """What is left of the present epoch, up to the end of the run."""
+        plan, index = self._clock.plan, self._clock.done
+        while index < plan.num_iterations:
+            iteration = plan.iteration(index)
+            yield iteration
+            if iteration.is_last_of_epoch:
+                return
+            index += 1
+
+    def jobs(self) -> Iterator[tuple[int, list[int]]]:
+        """(iteration, sample positions) of each mini-batch to come, for the workers."""
+        order: Indices | None = None
+        for iteration in self.iterations():
+            order = self._order(iteration.epoch) if order is None else order
+            yield iteration.index, order[iteration.start : iteration.start + iteration.size].tolist()
+
+    def _from_memory(self) -> Iterator[MiniBatch]:
+        assert isinstance(self._source, MemorySource)
+        order: Tensor | None = None
+        for iteration in self.iterations():
+            if order is None:
+                order = torch.from_numpy(np.ascontiguousarray(self._order(iteration.epoch))).to(self._device)
+            indices = order[iteration.start : iteration.start + iteration.size]
+            yield MiniBatch(iteration, self._cut(iteration.size), self._source.gather, indices, self._augment, self._device)
+
+    def _from_workers(self) -> Iterator[MiniBatch]:
+        source, loader = self._source, self._loader
+        assert isinstance(source, DatasetSource) and loader is not None
+        for iteration, batch in zip(self.iterations(), loader, strict=True):
+
+            def gather(places: Tensor | slice, batch: Any = batch) -> tuple[Any, Tensor]:
+                return source.convert(_part(batch, places if isinstance(places, slice) else places.cpu()), self._device)
+
+            yield MiniBatch(iteration, self._cut(iteration.size), gather, None, self._augment, self._device)
+
+
+class Batches:
+    """A whole set in order, in batches of at most `batch_size`, for validation and test."""
+
+    def __init__(self, source: Source, batch_size: int, *, device: torch.device, workers: int) -> None:
+        self._source, self._device = source, device
+        edges = range(0, len(source), batch_size)
+        self._ranges = [(start, min(start + batch_size, len(source))) for start in edges]
+        self._loader = None
+        if isinstance(source, DatasetSource):
+            jobs = [(0, list(range(*one))) for one in self._ranges]
+            self._loader = DataLoader(_Fetched(source, 0), batch_size=None, sampler=jobs, num_workers=workers)
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
+        if self._loader is None:
+            assert isinstance(self._source, MemorySource)
+            for start, stop in self._ranges:
+                yield self._source.slice(start, stop)
+        else:
+            assert isinstance(self._source, DatasetSource)
+            for batch in self._loader:
+                yield self._source.convert(batch, self._device)
+
+
+class _Jobs:
+    """The DataLoader's sampler: asks the loader anew in every epoch."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        return self._loader.jobs()
+
+
+class _Fetched(Dataset[Any]):
+    """Fetches a whole mini-batch; what the user's data set draws depends on (seed, iteration), not on the worker."""
+
+    def __init__(self, source: DatasetSource, seed: int) -> None:
+        self._source, self._seed = source, seed
+
+    def __getitem__(self, job: tuple[int, list[int]]) -> tuple[Any, Tensor]:
+        index, positions = job
+        value = mix(self._seed, FETCH, index)
+        random.seed(value)
+        np.random.seed(value & 0xFFFFFFFF)
+        torch.default_generator.manual_seed(value)
+        return self._source.fetch(positions)
+
+
+@lru_cache(maxsize=4096)
+def _permutation(groups: tuple[int, ...], device: torch.device) -> Tensor | None:
+    order = interleaved(groups)
+    return None if order is None else torch.tensor(order, device=device)
+
+
+def _places(micro: MicroBatch, device: torch.device) -> Tensor | slice:
+    """Where a micro-batch's samples stand in the mini-batch, in the order in which the model gets them."""
+    order = _permutation(micro.groups, device)
+    return slice(micro.start, micro.stop) if order is None else order + micro.start
+
+
+def _part(batch: Any, places: Tensor | slice) -> Any:
+    """A micro-batch of a collated mini-batch on the host, which may hold dicts and tuples."""
+    if isinstance(batch, Tensor):
+        return batch[places]
+    if isinstance(batch, dict):
+        return {name: _part(value, places) for name, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        return tuple(_part(value, places) for value in batch)
+    raise ValueError(f"a data set gave a {type(batch).__name__}, which cannot be cut into micro-batches")

@@ -1,0 +1,87 @@
+"""A finished run's model: weights and normalisation, from its folder alone and without running what it names unasked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mbtrain.data.normalize import Normalize
+from mbtrain.norm.groups import BnGroups
+from mbtrain.plan.refused import Refused
+from mbtrain.run_folder import RunFolder
+from mbtrain.training.checkpoint import write_durably
+
+FINAL = "final.ckpt"
+
+
+class FinishedModel(nn.Module):
+    """Takes the data set's raw inputs: normalisation, then the model, in evaluation."""
+
+    def __init__(self, normalize: nn.Module, model: nn.Module) -> None:
+        super().__init__()
+        self.normalize, self.model = normalize, model
+
+    def forward(self, x: Any) -> Any:
+        """The model's outputs of raw inputs [n, ...]."""
+        return self.model(self.normalize(x))
+
+
+def save_final(
+    model: nn.Module, normalize: nn.Module, input_shape: tuple[int, ...] | None, num_outputs: int, folder: Path
+) -> None:
+    """Keep all that `load` needs beside the config: plain values and tensors."""
+    constants = None
+    if isinstance(normalize, Normalize):
+        constants = {"mean": normalize.mean.cpu(), "std": normalize.std.cpu()}
+    dtype = next(iter(model.parameters())).dtype
+    content = {
+        "weights": {name: value.detach().cpu() for name, value in model.state_dict().items()},
+        "normalize": constants,
+        "input_shape": input_shape,
+        "num_outputs": num_outputs,
+        "is_double": dtype == torch.float64,
+    }
+    write_durably(content, folder / FINAL)
+
+
+def load(run_dir: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
+    """The trained model of a finished run, in evaluation, on the CPU; it takes raw inputs.
+
+    Only `trust` given here counts: what the saved config lists does not. Raises Refused.
+    """
+    from mbtrain.assembly import build_model
+
+    folder = RunFolder(Path(run_dir))
+    content = _read(folder.checkpoints / FINAL)
+    config = folder.saved_config() | {"trust": list(trust)}
+    shape = content["input_shape"]
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(
+            config, BnGroups(), input_shape=None if shape is None else tuple(shape), num_outputs=content["num_outputs"]
+        )
+    dtype = torch.float64 if content["is_double"] else torch.float32
+    model.to(dtype).load_state_dict(content["weights"])
+    constants = content["normalize"]
+    normalize = nn.Identity() if constants is None else Normalize(constants["mean"], constants["std"], dtype=dtype)
+    return FinishedModel(normalize, model).eval()
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Start `model` from the weights of a run's folder or of a checkpoint file; Refused where they do not fit."""
+    content = _read(path / "checkpoints" / FINAL if path.is_dir() else path)
+    try:
+        model.load_state_dict(content["weights"])
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise Refused(f"model.weights={path}: do not fit the model: {reason}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise Refused(f"{path}: there is no such file: has the run finished?") from None
+    except Exception as error:
+        raise Refused(f"{path}: cannot be read as weights ({type(error).__name__})") from None

@@ -1,0 +1,117 @@
+"""Starts one run from a checked config: trackers beside it, a table at its end. Imports torch after they are started."""
+
+import shlex
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mbtrain.plan.refused import Refused
+from mbtrain.run_folder import continued
+from mbtrain.side_process import SideProcess
+from mbtrain.trackers import missing
+
+if TYPE_CHECKING:
+    from mbtrain.one_run import Result
+
+
+def launch(config: dict[str, Any], overrides: Sequence[str] = ()) -> int:
+    """Train and tell; the exit code. Raises Refused."""
+    console = Console(stderr=True)
+    config = _resumed(config, overrides)
+    side = _side_process(config)
+    from mbtrain.training.signals import Interrupted
+
+    try:
+        result = _trained(config, console, side)
+    except Interrupted as error:
+        side.finish()
+        console.print(f"{error}: {_continue_line(config['run_dir'])}", highlight=False, soft_wrap=True)
+        return error.exit_code
+    except Refused:
+        raise
+    except Exception:
+        side.finish()
+        traceback.print_exc()
+        console.print(f"failed: {_continue_line(config['run_dir'])}", highlight=False, soft_wrap=True)
+        return 1
+    _tell(result, side, console)
+    return 0
+
+
+def run(config: dict[str, Any], overrides: Sequence[str], *, is_quiet: bool) -> "Result":
+    """Train and give the Result (from Python); raises what goes wrong."""
+    console = Console(stderr=True, quiet=is_quiet)
+    config = _resumed(config, overrides)
+    side = _side_process(config)
+    result = _trained(config, console, side)
+    side.finish()
+    return result
+
+
+def _resumed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    if config["resume"] in ("auto", "never"):
+        return config
+    return continued(config["resume"], config, list(overrides))
+
+
+def _side_process(config: Mapping[str, Any]) -> SideProcess:
+    for name in config["tracker"]:
+        if (line := missing(name)) is not None:
+            raise Refused(line)
+    side = SideProcess(config["run_dir"], config["tracker"], trust=config["trust"])
+    side.start()
+    return side
+
+
+def _trained(config: Mapping[str, Any], console: Console, side: SideProcess) -> "Result":
+    try:
+        from mbtrain.one_run import train
+
+        result = train(config, console)
+    except (Refused, KeyboardInterrupt):
+        side.cancel()
+        raise
+    if not result.is_new:
+        side.cancel()
+    return result
+
+
+def _tell(result: "Result", side: SideProcess, console: Console) -> None:
+    """The table at the end."""
+    run_dir, values = result.run_dir, result.values
+    if not result.is_new:
+        console.print(f"{run_dir} is finished already: nothing to do", highlight=False, soft_wrap=True)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in values.items():
+        if key.startswith(("test/", "val/", "best/test/")) and isinstance(value, float):
+            table.add_row(_spoken(key), f"{value:.2%}" if key.endswith(("accuracy", "top5")) else f"{value:.4f}")
+    table.add_row("iterations", f"{values['iterations']:,} in {values['epochs']:,} epochs")
+    table.add_row("speed", f"{values['samples_per_s'] or 0:,.0f} samples/s, {values['seconds']:.1f} s in all")
+    table.add_row("log", f"{run_dir}/iterations.jsonl, epochs.jsonl, result.json")
+    if result.is_new:
+        for line in side.finish():
+            name, _, rest = line.partition(": ")
+            table.add_row(name, rest)
+    table.add_row("load it", f"mbtrain.load({str(run_dir)!r})")
+    table.add_row("continue it", f"mbtrain resume={shlex.quote(str(run_dir))} duration={_twice(values['duration'])}")
+    console.print(table, highlight=False, soft_wrap=True)
+
+
+def _spoken(key: str) -> str:
+    return key.replace("/", " ").replace("val ", "validation ")
+
+
+def _twice(duration: str) -> str:
+    from mbtrain.plan.duration import Duration
+
+    length = Duration.parse(duration)
+    return str(Duration(length.amount * 2, length.unit))
+
+
+def _continue_line(run_dir: str) -> str:
+    return f"mbtrain resume={shlex.quote(str(run_dir))} goes on from the last checkpoint"

@@ -1,0 +1,1 @@
+"""The run's own log, which is the truth: writer, reader, status, lock (no torch)."""

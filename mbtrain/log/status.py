@@ -1,0 +1,50 @@
+"""The state of a run: `status.json`, and whether the run is over."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+FILE = "status.json"
+FINAL = ("done", "failed", "interrupted")
+
+
+def read_status(run_dir: str | Path) -> dict[str, Any] | None:
+    """What the run last said of itself, or None where no run has begun."""
+    try:
+        return orjson.loads(Path(run_dir, FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def write_status(run_dir: str | Path, status: str, message: str | None = None) -> None:
+    """Replace the state in one step: a reader meets the old one or the new one, also after a power cut."""
+    target = Path(run_dir, FILE)
+    beside = target.with_name(f".{FILE}.{os.getpid()}")
+    with beside.open("wb") as file:
+        file.write(orjson.dumps({"status": status, "pid": os.getpid(), "message": message}))
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(target)
+
+
+def is_over(run_dir: str | Path) -> bool:
+    """Nothing more will be written: the state is final, or its process no longer lives on this machine."""
+    status = read_status(run_dir)
+    return status is not None and (status["status"] in FINAL or not process_lives(status["pid"]))
+
+
+def process_lives(pid: int) -> bool:
+    """A process of that number runs; a dead one that its parent has not yet buried does not count."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # "4242 (any name) Z ...": the name may hold spaces and brackets, so the state is what follows the last one.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return True  # a system without /proc

@@ -1,0 +1,1 @@
+"""The update: parameter groups, clipping, averaged weights."""

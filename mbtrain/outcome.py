@@ -1,0 +1,88 @@
+"""What a run comes to: result.json, from the final weights, the test data read once."""
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from mbtrain.assembly import Assembly
+from mbtrain.data.sources import Source
+from mbtrain.training.module import MiniBatchModule
+from mbtrain.training.validation import Evaluation
+
+PACKAGES = ("mbtrain", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "wandb")
+
+
+def outcome(
+    config: Mapping[str, Any], assembly: Assembly, module: MiniBatchModule, trainer: pl.Trainer, best: Path
+) -> dict[str, Any]:
+    """Evaluate and describe the run that has just ended."""
+    clock, seconds = module.parts.clock, module.parts.recorder.seconds()
+    samples = clock.last.samples_after
+    assembly.model.to(assembly.device)
+    result: dict[str, Any] = {"status": "done", "iterations": clock.done, "epochs": clock.last.epoch + 1}
+    result |= {"samples_seen": samples, "duration": config["duration"]}
+    validation = module.parts.validation.results_at(clock.done)
+    with assembly.averaged():
+        result |= _evaluate("test", assembly.data.test, assembly, trainer)
+        result |= validation or _evaluate("val", assembly.data.validation, assembly, trainer)
+        result["weights_sha256"] = weights_sha256(assembly.model)
+    if module.parts.validation.best:
+        result |= _best(module, assembly, trainer, best)
+    return result | {
+        "seconds": seconds,
+        "samples_per_s": samples / seconds if seconds > 0 else None,
+        "chosen": {"threads": assembly.threads, "device": str(assembly.device)},
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "git": git_state(),
+    }
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """A hash of all weights and buffers: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        value = value.detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {list(value.shape)};".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return digest.hexdigest()
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the working folder, and whether files differ from it; None outside a repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "is_changed": bool(git("status", "--porcelain").strip())}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _evaluate(name: str, source: Source | None, assembly: Assembly, trainer: pl.Trainer) -> dict[str, float]:
+    if source is None:
+        return {}
+    evaluation = Evaluation(assembly.scores, ema=None)
+    evaluation.begin()
+    assembly.model.eval()
+    with torch.no_grad(), trainer.precision_plugin.forward_context():
+        for batch in assembly.batches(source):
+            evaluation.add(assembly.model, assembly.loss, batch)
+    return {f"{name}/{key}": value for key, value in evaluation.results(assembly.num_outputs).items()}
+
+
+def _best(module: MiniBatchModule, assembly: Assembly, trainer: pl.Trainer, path: Path) -> dict[str, Any]:
+    """Results of the best weights; the model holds its final ones again afterwards."""
+    final = {name: value.clone() for name, value in assembly.model.state_dict().items()}
+    assembly.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["weights"])
+    tested = _evaluate("test", assembly.data.test, assembly, trainer)
+    assembly.model.load_state_dict(final)
+    return {f"best/{key}": value for key, value in (module.parts.validation.best | tested).items()}

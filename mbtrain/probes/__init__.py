@@ -1,0 +1,1 @@
+"""Probes: measure at some iterations, change no bit of the training."""

@@ -1,0 +1,175 @@
+"""The folder of a run: what may be written there, what is there already, and whether it may go on."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from mbtrain.config.build import build
+from mbtrain.config.check import check
+from mbtrain.log.status import read_status, write_status
+from mbtrain.plan.duration import Duration
+from mbtrain.plan.refused import Refused
+from mbtrain.plan.run import RunPlan
+
+# What may differ when a run goes on: where it stands, how long it is, who is told.
+FREE = ("run_dir", "sweep_dir", "resume", "trust", "duration", "tracker", "checkpoint", "name")
+
+
+class RunFolder:
+    """A folder under its rules: nothing is ever overwritten."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.path / "config.yaml").is_file()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is lost by starting here."""
+        return not self.path.exists() or not any(one.name != ".lock" for one in self.path.iterdir())
+
+    def saved_config(self) -> dict[str, Any]:
+        """The config of the run that began here; reading it runs no code."""
+        try:
+            config = yaml.safe_load((self.path / "config.yaml").read_text())
+            assert isinstance(config, dict)
+        except (OSError, yaml.YAMLError, AssertionError, UnicodeDecodeError) as error:
+            raise Refused(f"run_dir={self.path}: its config.yaml cannot be read ({type(error).__name__})") from None
+        return config
+
+    def finished(self) -> dict[str, Any] | None:
+        """The result of a run that is done, or None."""
+        status, file = read_status(self.path), self.path / "result.json"
+        return orjson.loads(file.read_bytes()) if status and status["status"] == "done" and file.is_file() else None
+
+    def chosen(self) -> dict[str, Any]:
+        """What was chosen when the run began (threads), which a resume uses again."""
+        file = self.path / "chosen.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The folder exists for the block; one that was made for it and stayed empty is taken away again."""
+        made = [one for one in (self.path, *self.path.parents) if not one.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"run_dir={self.path}: cannot be made ({error.strerror})") from None
+        if not os.access(self.path, os.W_OK):
+            raise Refused(f"run_dir={self.path}: cannot be written to")
+        try:
+            yield
+        except Refused:
+            if made and self.is_empty:
+                (self.path / ".lock").unlink(missing_ok=True)
+                for one in made:
+                    one.rmdir()
+            raise
+
+    def begin(self, config: Mapping[str, Any], *, threads: int) -> None:
+        """Write what was asked for and chosen; from here on there is a run."""
+        write_status(self.path, "running")
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        replace_text(self.path / "chosen.json", json.dumps({"threads": threads}))
+        replace_text(self.path / "config.yaml", text)
+
+    def admit(self, config: Mapping[str, Any]) -> None:
+        """Refuse a start that would overwrite or mix: another config, files of something else, `resume=never`."""
+        if self.path.exists() and not self.path.is_dir():
+            raise Refused(f"run_dir={self.path}: is a file")
+        if self.is_empty:
+            return
+        if config["resume"] == "never":
+            raise Refused(f"run_dir={self.path}: is not empty, and resume=never: choose another folder")
+        if not self.has_run:
+            raise Refused(f"run_dir={self.path}: is not empty and holds no run: choose another folder")
+        old = self.saved_config()
+        for key, was, now in differences(old, config):
+            raise Refused(
+                f"{key}={_short(now)}: the run in {self.path} has {key}={_short(was)}: give it the same, "
+                "or another run_dir for a new run"
+            )
+
+    def refuse_changed_past(self, old: RunPlan, new: RunPlan, config: Mapping[str, Any], done: int) -> None:
+        """Refuse another duration under which the iterations done would have been different."""
+        lr_old, lr_new = (build(config["lr_schedule"], key="lr_schedule", trust=config["trust"])(p) for p in (old, new))
+        if done > new.num_iterations:
+            raise Refused(f"duration={new.duration}: the run in {self.path} has done {done:,} iterations already")
+        for index in range(done):
+            one = old.iteration(index)
+            middle = one.samples_before + one.size / 2
+            if lr_old(middle) != lr_new(middle):
+                raise Refused(
+                    f"duration={new.duration}: under lr_schedule={config['lr_schedule']['_target_'].rsplit('.')[-1]} "
+                    f"the first {done:,} iterations would have had other learning rates than with "
+                    f"duration={old.duration}: start a new run, or use lr_schedule=constant"
+                )
+        for key, length in _lengths(config):
+            parsed = Duration.parse(length)
+            if parsed.unit == "%" and old.samples(parsed) != new.samples(parsed):
+                raise Refused(f"duration={new.duration}: moves {key}={length} of the run: start a new run")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file in one step."""
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """(key, old value, new value) wherever two configs differ in what they train."""
+    for name in [*old, *(one for one in new if one not in old)]:
+        if not prefix and name in FREE:
+            continue
+        was, now = old.get(name), new.get(name)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            yield from differences(was, now, f"{prefix}{name}.")
+        elif was != now or type(was) is not type(now):
+            yield f"{prefix}{name}", was, now
+
+
+def continued(run: str, given: Mapping[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """The config of `resume=RUN`: the saved one, with what the command line gives besides."""
+    folder = RunFolder(Path(run))
+    if not folder.has_run:
+        raise Refused(f"resume={run}: is not the folder of a run (auto and never are the other choices)")
+    config = folder.saved_config() | {"run_dir": run, "resume": "auto", "trust": given["trust"]}
+    for override in overrides:
+        keys = override.lstrip("+~").split("=")[0].split(".")
+        if keys[0] not in ("resume", "run_dir", "trust", "hydra"):
+            _copy(given, config, keys)
+    check(config)
+    return config
+
+
+def _copy(source: Mapping[str, Any], target: dict[str, Any], keys: list[str]) -> None:
+    for key in keys[:-1]:
+        source, target = source[key], target.setdefault(key, {})
+    if keys[-1] in source:
+        target[keys[-1]] = source[keys[-1]]
+    else:
+        target.pop(keys[-1], None)
+
+
+def _lengths(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [("ema", config["ema"]), ("validate.every", config["validate"]["every"])]
+    found += [(f"probe.{name}.every", node["every"]) for name, node in config["probe"].items()]
+    return [(key, length) for key, length in found if length is not None]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""Lightning's Trainer doing one iteration after another: module, loop, recorder, checkpoints, signals."""

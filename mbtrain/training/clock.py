@@ -1,0 +1,31 @@
+"""How far the run is: the only place that knows, and all that a resume needs to know where to go on."""
+
+from mbtrain.plan.run import Iteration, RunPlan
+
+
+class Clock:
+    """Counts the iterations done; the plan says where the next one stands."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        self.plan = plan
+        self.done = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has its length."""
+        return self.done >= self.plan.num_iterations
+
+    @property
+    def is_between_epochs(self) -> bool:
+        """Whether the last iteration done ended an epoch."""
+        return self.done % self.plan.iterations_per_epoch == 0
+
+    @property
+    def last(self) -> Iteration:
+        """The last iteration done."""
+        return self.plan.iteration(self.done - 1)
+
+    @property
+    def next(self) -> Iteration:
+        """The iteration to come."""
+        return self.plan.iteration(self.done)

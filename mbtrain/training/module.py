@@ -1,0 +1,174 @@
+"""The LightningModule: one training_step is one iteration is one update from one mini-batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from mbtrain.core.gradient import mean_gradient
+from mbtrain.core.random import seed_iteration
+from mbtrain.data.loader import Micro, MiniBatch
+from mbtrain.losses.contract import Loss, losses_of
+from mbtrain.norm.groups import BnGroups
+from mbtrain.plan.duration import Cadence
+from mbtrain.plan.run import Iteration
+from mbtrain.probes.contract import Scheduled
+from mbtrain.training.clock import Clock
+from mbtrain.training.metrics import Scores
+from mbtrain.training.recorder import Recorder
+from mbtrain.training.update import Update
+from mbtrain.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an iteration is made of, put together by one_run."""
+
+    model: nn.Module
+    loss: Loss
+    groups: BnGroups
+    update: Update
+    lr_of: Callable[[float], float]
+    base_lr: float
+    clock: Clock
+    recorder: Recorder
+    scores: Scores
+    validation: Validation
+    num_outputs: int
+    seed: int
+    probes: Sequence[Scheduled] = field(default=())
+    validates: Cadence | None = None
+
+
+class MiniBatchModule(pl.LightningModule):
+    """Runs the iterations of a plan under Lightning's Trainer, by manual optimisation."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.loss = parts.model, parts.loss
+        self.parts = parts
+        self._trained = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
+        self._before_step: list[Callable[..., Any]] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer that Lightning saves and restores."""
+        return self.parts.update.optimizer
+
+    def forward(self, x: Any) -> Any:
+        """The model's outputs."""
+        return self.model(x)
+
+    # One iteration ---------------------------------------------------------------------------------------------------
+
+    def training_step(self, mini_batch: MiniBatch, batch_idx: int) -> None:
+        """Mean gradient of the whole mini-batch, clip, update, row."""
+        parts, iteration = self.parts, mini_batch.iteration
+        parts.recorder.begin()
+        seed_iteration(parts.seed, iteration.index, self.device)
+        due = [one.probe for one in parts.probes if one.is_due(iteration)]
+        pairs: list[tuple[Tensor, Tensor]] = []
+
+        def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
+            parts.groups.sizes = micro.groups
+            output = self.model(micro.inputs)
+            pairs.append((output.detach(), micro.target))
+            return losses_of(self.loss, output, micro.target)
+
+        result = mean_gradient(
+            mini_batch.micro_batches(),
+            evaluate,
+            self._trained,
+            num_micro_batches=mini_batch.num_micro_batches,
+            loss_scale=parts.update.loss_scale,
+            observers=[probe.see_micro_gradient for probe in due if probe.needs_micro_gradients],
+        )
+        norm = parts.update.set_gradient(result.gradient)
+        extra = {} if norm is None else {"train/grad_norm": norm}
+        for probe in due:
+            extra |= probe(self._trained)
+        for hook in self._before_step:
+            hook(self.trainer, self, parts.update.optimizer)
+        lr = parts.base_lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
+        updated = parts.update.step(lr=lr, num_samples=iteration.size)
+        head = (iteration, mini_batch.num_micro_batches, updated, lr)
+        parts.recorder.add(head, result.loss, result.weight, pairs, extra)
+        self._count(iteration)
+
+    def _count(self, iteration: Iteration) -> None:
+        """Move our clock, and Lightning's global_step with it."""
+        self.parts.clock.done = iteration.index + 1
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.total.ready = progress.total.completed = iteration.index + 1
+
+    # Start, validation, epoch's end ----------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Find the user's callbacks that want a say before each update; start the clock of the log."""
+        callbacks = self.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        base = pl.Callback.on_before_optimizer_step
+        self._before_step = [
+            one.on_before_optimizer_step for one in callbacks if type(one).on_before_optimizer_step is not base
+        ]
+        self.parts.recorder.start()
+
+    def is_validation_due(self) -> bool:
+        """Whether the iteration just done is one after which to validate."""
+        last = self.parts.clock.last
+        cadence = self.parts.validates
+        return cadence is not None and cadence.is_due(last.index, last.samples_before, last.samples_after)
+
+    def on_validation_start(self) -> None:
+        """Close the row before, so that no iteration's time holds a validation; put the averaged weights in."""
+        self.parts.recorder.end()
+        self.parts.validation.begin()
+
+    def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
+        """Add up one batch, weighted by what it holds."""
+        self.parts.validation.add(self.model, self.loss, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """The whole validation set's loss and scores; a row at once where the epoch goes on."""
+        results = self.parts.validation.end(self.parts.num_outputs)
+        self.log_dict(results, batch_size=1)
+        validation, clock = self.parts.validation, self.parts.clock
+        if validation.judge(results, clock.done):
+            validation.save_best(self.model)
+        if validation.should_stop:
+            self.trainer.should_stop = True
+        if not clock.is_between_epochs and not clock.is_over and not validation.should_stop:
+            self._write_epoch_row()
+
+    def on_train_epoch_end(self) -> None:
+        """Write the epoch's row."""
+        self._write_epoch_row()
+
+    def _write_epoch_row(self) -> None:
+        last, clock = self.parts.clock.last, self.parts.clock
+        head = {"iteration": clock.done, "epoch": last.epoch, "samples_seen": last.samples_after}
+        results = self.parts.validation.results_at(clock.done)
+        self.parts.recorder.write_epoch(head, results, ends_epoch=clock.is_between_epochs)
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of."""
+        ema = self.parts.update.ema
+        checkpoint["mbtrain"] = {
+            "iterations": self.parts.clock.done,
+            "recorder": self.parts.recorder.state(),
+            "validation": self.parts.validation.state(),
+            "ema": None if ema is None else ema.average,
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        ours = checkpoint["mbtrain"]
+        self.parts.clock.done = ours["iterations"]
+        self.parts.recorder.load(ours["recorder"])
+        self.parts.validation.load(ours["validation"])
+        if self.parts.update.ema is not None:
+            self.parts.update.ema.load(ours["ema"])

@@ -1,0 +1,69 @@
+"""Where a run is computed: device, number type, threads."""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mbtrain.plan.refused import Refused
+
+DTYPES = {"64-true": torch.float64}
+# Forward work of one micro-batch above which a second thread pays (measured: benchmarks/threads.md).
+FLOPS_WORTH_THREADS = 2e8
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that `trainer.accelerator` names; `auto` is a GPU where there is one."""
+    has_gpu = torch.cuda.is_available()
+    if accelerator == "gpu" and not has_gpu:
+        raise Refused("trainer.accelerator=gpu: there is no GPU that torch can use, take trainer.accelerator=auto")
+    return torch.device("cuda", 0) if has_gpu and accelerator != "cpu" else torch.device("cpu")
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The number type of weights and data."""
+    return DTYPES.get(precision, torch.float32)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a forward pass of one sample shows: its outputs, the work, the fewest values a channel that BN gets of it."""
+
+    output: Any
+    flops: float
+    values_per_channel: float
+
+
+def tried(model: nn.Module, inputs: Any) -> Trial:
+    """Run `model`, in evaluation, on a batch of one sample; the work counts linear and convolution layers."""
+    flops, values = 0.0, math.inf
+
+    def look(layer: Any, given: Any, output: Any) -> None:
+        nonlocal flops, values
+        if isinstance(layer, _BatchNorm):
+            values = min(values, given[0].numel() / given[0].shape[1])
+        else:
+            flops += 2.0 * output.numel() * layer.weight[0].numel()
+
+    kinds = (nn.Linear, nn.modules.conv._ConvNd, _BatchNorm)
+    handles = [layer.register_forward_hook(look) for layer in model.modules() if isinstance(layer, kinds)]
+    try:
+        output = model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Trial(output, flops, values)
+
+
+def threads_for(flops: float) -> int:
+    """The fixed rule: one thread for small work, else one a core that this process may use."""
+    return 1 if flops < FLOPS_WORTH_THREADS else num_cores()
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,202 @@
+"""Turns iterations into rows of the log without holding them up.
+
+An iteration leaves references to device tensors here. Every block (64 iterations, a second, or 16 MB of outputs) they
+are reduced on the device and handed to the writer's thread, which alone waits for the device and makes the rows.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbtrain.log.writer import LogWriter
+from mbtrain.plan.run import Iteration
+from mbtrain.training.metrics import Scores
+
+BLOCK_ITERATIONS, BLOCK_SECONDS, BLOCK_BYTES = 64, 1.0, 16_000_000
+
+
+class Means:
+    """Weighted means over the epoch so far; lives in the writer's thread, read after a flush."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[float, float]] = {}
+
+    def add(self, name: str, total: float, weight: float) -> None:
+        """Take in a sum over `weight` samples."""
+        old_total, old_weight = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = (old_total + total, old_weight + weight)
+
+    def values(self) -> dict[str, float]:
+        """The means."""
+        return {name: total / weight if weight else float("nan") for name, (total, weight) in self.sums.items()}
+
+
+class Recorder:
+    """Collects the iterations of a run and writes its rows; `state` and `load` carry it over a resume."""
+
+    def __init__(self, writer: LogWriter, scores: Scores, *, device: torch.device) -> None:
+        self._writer, self._scores, self._device = writer, scores, device
+        self._means, self._elapsed_before = Means(), 0.0
+        self._started = self._last_block = time.perf_counter()
+        self._is_open, self._limit = False, BLOCK_ITERATIONS
+        self._clear()
+
+    def begin(self) -> None:
+        """The host starts an iteration now: the one before has ended."""
+        now = time.perf_counter()
+        if self._is_open:
+            self._end(now)
+        if len(self._heads) >= self._limit or (self._heads and now - self._last_block >= BLOCK_SECONDS):
+            self._hand_over(now)
+        self._began, self._is_open = now, True
+
+    def add(
+        self,
+        head: tuple[Iteration, int, bool, float],
+        loss: Tensor,
+        weight: float | Tensor,
+        pairs: Sequence[tuple[Tensor, Tensor]],
+        extra: Mapping[str, Tensor],
+    ) -> None:
+        """Keep what an iteration did: head is (iteration, micro-batches, updated, lr), `pairs` outputs and targets."""
+        self._heads.append(head)
+        self._losses.append(loss)
+        self._weights.append(weight)
+        self._pairs += pairs
+        self._num_targets.append(sum(target.numel() for _, target in pairs))
+        if extra:
+            for name, value in extra.items():
+                self._extra.setdefault(name, []).append((len(self._heads) - 1, value))
+        if len(self._heads) == 1:
+            held = sum(output.numel() * output.element_size() for output, _ in pairs)
+            self._limit = max(1, min(BLOCK_ITERATIONS, BLOCK_BYTES // max(held, 1)))
+
+    def write_epoch(self, head: Mapping[str, Any], results: Mapping[str, float], *, ends_epoch: bool) -> None:
+        """Write a row of epochs.jsonl: the means of the epoch so far and the results of a validation."""
+        self.end()
+        elapsed = self._elapsed(time.perf_counter())
+
+        def make_rows() -> list[dict[str, Any]]:
+            means = self._means.values()
+            if ends_epoch:
+                self._means.sums.clear()
+            return [{**head, **means, **results, "time/elapsed_s": elapsed}]
+
+        self._writer.write("epoch", make_rows)
+
+    def end(self) -> None:
+        """Close the open iteration and hand all rows to the writer."""
+        now = time.perf_counter()
+        if self._is_open:
+            self._end(now)
+        if self._heads:
+            self._hand_over(now)
+
+    def state(self) -> dict[str, Any]:
+        """Everything is on disk; what a checkpoint needs to go on from here."""
+        self.end()
+        offsets = self._writer.flush()
+        return {"offsets": offsets, "means": dict(self._means.sums), "elapsed_s": self._elapsed(time.perf_counter())}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self._means.sums = {name: tuple(pair) for name, pair in state["means"].items()}
+        self._elapsed_before = state["elapsed_s"]
+
+    def start(self) -> None:
+        """Training starts now."""
+        self._started = self._last_block = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Seconds of training so far, resumes included."""
+        return self._elapsed(time.perf_counter())
+
+    def _elapsed(self, now: float) -> float:
+        return self._elapsed_before + now - self._started
+
+    def _end(self, now: float) -> None:
+        self._times.append((now - self._began, self._elapsed(now)))
+        self._is_open = False
+        if len(self._times) > len(self._heads):  # an iteration that raised left no row
+            self._times.pop()
+
+    def _clear(self) -> None:
+        self._heads: list[tuple[Iteration, int, bool, float]] = []
+        self._losses: list[Tensor] = []
+        self._weights: list[float | Tensor] = []
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._num_targets: list[int] = []
+        self._times: list[tuple[float, float]] = []
+        self._extra: dict[str, list[tuple[int, Tensor]]] = {}
+
+    def _hand_over(self, now: float) -> None:
+        columns: dict[str, Tensor] = {"loss": torch.stack(self._losses)}
+        if isinstance(self._weights[0], Tensor):
+            columns["weight"] = torch.stack([torch.as_tensor(weight) for weight in self._weights])
+        scores = self._scores.per_iteration(self._pairs, self._num_targets)
+        for name, (sums, counts) in zip(self._scores.of_iteration, scores, strict=True):
+            columns[f"{name}/sum"], columns[f"{name}/count"] = sums, counts
+        for name, entries in self._extra.items():
+            columns[f"extra/{name}"] = torch.stack([value.detach() for _, value in entries])
+        places = {name: [index for index, _ in entries] for name, entries in self._extra.items()}
+        heads, times, weights = self._heads, self._times, self._weights
+        read = _to_host(columns)
+        self._writer.write("iteration", lambda: self._rows(heads, times, weights, read(), places))
+        self._last_block = now
+        self._clear()
+
+    def _rows(
+        self,
+        heads: list[tuple[Iteration, int, bool, float]],
+        times: list[tuple[float, float]],
+        weights: list[float | Tensor],
+        columns: dict[str, list[float]],
+        places: Mapping[str, list[int]],
+    ) -> list[dict[str, Any]]:
+        """The rows of a block; runs in the writer's thread."""
+        weights = columns.get("weight", weights)  # pyright: ignore[reportAssignmentType]
+        rows: list[dict[str, Any]] = []
+        for index, (iteration, num_micro_batches, updated, lr) in enumerate(heads):
+            row: dict[str, Any] = {
+                "iteration": iteration.index + 1,
+                "epoch": iteration.epoch,
+                "samples_seen": iteration.samples_before + iteration.size,
+                "batch_size": iteration.size,
+                "num_micro_batches": num_micro_batches,
+                "updated": updated,
+                "lr": lr,
+                "train/loss": columns["loss"][index],
+            }
+            self._means.add("train/loss", columns["loss"][index] * weights[index], weights[index])  # pyright: ignore
+            for name in self._scores.of_iteration:
+                total, count = columns[f"{name}/sum"][index], columns[f"{name}/count"][index]
+                row[f"train/{name}"] = total / count if count else None
+                self._means.add(f"train/{name}", total, count)
+            row["time/iteration_s"], row["time/elapsed_s"] = times[index]
+            rows.append(row)
+        for name, indices in places.items():
+            for index, value in zip(indices, columns[f"extra/{name}"], strict=True):
+                rows[index][name] = value
+        return rows
+
+
+def _to_host(columns: Mapping[str, Tensor]) -> Callable[[], dict[str, list[float]]]:
+    """Start the columns' way to the host; the function returned waits for them and gives lists."""
+    first = next(iter(columns.values()))
+    if first.device.type != "cuda":
+        return lambda: {name: values.tolist() for name, values in columns.items()}
+    flat = torch.cat([values.double() for values in columns.values()])
+    pinned = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True)
+    pinned.copy_(flat, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    lengths = [len(values) for values in columns.values()]
+
+    def read() -> dict[str, list[float]]:
+        arrived.synchronize()
+        return dict(zip(columns, (part.tolist() for part in pinned.split(lengths)), strict=True))
+
+    return read

@@ -1,0 +1,55 @@
+"""Signals: finish the iteration, save, end. A second Ctrl-C ends at once."""
+
+import signal
+import threading
+from types import FrameType
+
+import pytorch_lightning as pl
+
+HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """Training was stopped by a signal, after a checkpoint; the exit code is 128 + signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class Signals:
+    """Notes the first signal in `received`, which the seam reads; `install` and `restore` frame the training."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before = {number: signal.getsignal(number) for number in HEEDED}
+
+    def install(self) -> None:
+        """Take over; only the main thread may, elsewhere signals stay as they are."""
+        if threading.current_thread() is threading.main_thread():
+            for number in HEEDED:
+                signal.signal(number, self._note)
+
+    def restore(self) -> None:
+        """Give back what was there when this was made."""
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        if self.received is None:
+            self.received = number
+
+
+class HeedSignals(pl.Callback):
+    """Takes the signals over once Lightning has set its own handlers, which would end a run without a checkpoint."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Training starts."""
+        self._signals.install()

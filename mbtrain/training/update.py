@@ -1,0 +1,71 @@
+"""The update: clip the mean gradient, step the optimizer, move the averaged weights."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mbtrain.core.gradient import Gradient
+from mbtrain.optim.clip import clipped, global_norm
+from mbtrain.optim.ema import Ema
+
+
+class Update:
+    """Applies one mean gradient; says whether it was applied (a float16 overflow skips it)."""
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        *,
+        clip_norm: float | None,
+        ema: Ema | None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self._parameters, self.optimizer = list(parameters), optimizer
+        self._clip_norm, self.ema, self.scaler = clip_norm, ema, scaler
+        self._has_stepped = False
+        if scaler is not None:
+            optimizer.register_step_post_hook(self._note_step)
+
+    @property
+    def loss_scale(self) -> Tensor | None:
+        """What the loss is multiplied by before its gradient is taken (float16), on the device."""
+        return None if self.scaler is None else self.scaler.scale(torch.ones((), device=self._parameters[0].device))
+
+    def set_gradient(self, gradient: Gradient) -> Tensor | None:
+        """Put the unscaled, clipped gradient into `p.grad`; its global norm before clipping where that is known."""
+        if self.scaler is not None:
+            self._assign(gradient)
+            self.scaler.unscale_(self.optimizer)
+            gradient = [parameter.grad for parameter in self._parameters]
+        norm = None
+        if self._clip_norm is not None:
+            norm = global_norm(gradient)
+            gradient = clipped(gradient, self._clip_norm, norm)
+        if self.scaler is None or norm is not None:
+            self._assign(gradient)
+        return norm
+
+    def step(self, *, lr: float, num_samples: int) -> bool:
+        """Step with the learning rate `lr` after a mini-batch of `num_samples`; whether the weights were updated."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if self.scaler is None:
+            self.optimizer.step()
+            has_stepped = True
+        else:
+            self._has_stepped = False
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            has_stepped = self._has_stepped
+        if self.ema is not None and has_stepped:
+            self.ema.update(num_samples)
+        return has_stepped
+
+    def _assign(self, gradient: Gradient) -> None:
+        for parameter, one in zip(self._parameters, gradient, strict=True):
+            parameter.grad = one
+
+    def _note_step(self, *_: object) -> None:
+        self._has_stepped = True
