@@ -2,7 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ BLOCK_BYTES = 1 << 20
 def read_rows(path: str | Path) -> list[Row]:
     """All rows of one file; a last line that a crash cut short is left out."""
     with Path(path).open("rb") as file:
-        return [_row(line, path) for line in file if line.endswith(b"\n")]
+        return [_row(line, path) for line in _whole(file)]
 
 
 def follow(
@@ -90,13 +91,16 @@ class _Tail:
             if file.read(len(self._line)) != self._line:
                 file.seek(0)
                 self._position, self._line = 0, b""
-            lines = file.readlines(BLOCK_BYTES)
-        if lines and not lines[-1].endswith(b"\n"):
-            lines.pop()
+            lines = list(_whole(file.readlines(BLOCK_BYTES)))
         if lines:
             self._position += sum(map(len, lines))
             self._line = lines[-1]
         return lines
+
+
+def _whole(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Up to the first line that is cut short: where the file grows meanwhile, its rest comes as a line of its own."""
+    return takewhile(lambda line: line.endswith(b"\n"), lines)
 
 
 def _row(line: bytes, path: str | Path) -> Row:

@@ -22,10 +22,13 @@ def convert(
     make = _maker(kind, groups, momentum, channels_per_group)
     if isinstance(model, _BatchNorm):
         return make(model)
+    replaced: dict[int, tuple[nn.Module, nn.Module]] = {}
     for module in list(model.modules()):
-        for name, child in list(module.named_children()):
+        # Not named_children: a layer that stands in two places is to be one new layer in both.
+        for name, child in list(module._modules.items()):
             if isinstance(child, _BatchNorm) and not isinstance(child, GroupBatchNorm):
-                setattr(module, name, make(child))
+                _, new = replaced.setdefault(id(child), (child, make(child)))
+                setattr(module, name, new)
     return model
 
 

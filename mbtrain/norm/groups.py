@@ -73,14 +73,14 @@ class GroupBatchNorm(_BatchNorm):
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         num_groups = len(means)
         if self.momentum is None:
-            old = self.num_batches_tracked / (self.num_batches_tracked + num_groups)
+            before = self.num_batches_tracked.double()
+            old = before / (before + num_groups)
             new = ((1 - old) / num_groups).expand(num_groups)
         else:
-            old = torch.as_tensor((1 - self.momentum) ** num_groups, device=means.device)
-            ages = torch.arange(num_groups - 1, -1, -1, device=means.device)
-            new = self.momentum * (1 - self.momentum) ** ages.to(means.dtype)
+            ages = torch.arange(num_groups - 1, -1, -1, device=means.device, dtype=torch.float64)
+            old, new = (1 - self.momentum) ** num_groups, self.momentum * (1 - self.momentum) ** ages
         for running, values in ((self.running_mean, means), (self.running_var, variances)):
-            running.mul_(old.to(running.dtype)).add_((new.to(running.dtype)[:, None] * values).sum(0))
+            running.mul_(old).add_((new.to(values.dtype)[:, None] * values).sum(0))
         self.num_batches_tracked += num_groups
 
 

@@ -1,4 +1,4 @@
-"""The side process: `python -m mbtrain.trackers RUN [NAME...]` hands a run's log to its trackers until the run is over."""
+"""The side process: `python -m mbtrain.trackers RUN [NAME...]` hands a run's log to trackers until the run is over."""
 
 import argparse
 import importlib

@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from mbtrain.trackers.values import AXES, epoch_values, values
@@ -14,7 +14,7 @@ from mbtrain.trackers.values import AXES, epoch_values, values
 class TensorBoard:
     """Writes one event file anew from the first row on; one event a row, its step the iteration."""
 
-    def __init__(self, *, run_dir: str, flush_s: float) -> None:
+    def __init__(self, *, run_dir: str, flush_s: int) -> None:
         self._folder = Path(run_dir, "tensorboard")
         for earlier in self._folder.glob("events.out.tfevents.*"):
             earlier.unlink()

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import wandb
+
 from mbtrain.log.status import is_over, read_status
 from mbtrain.trackers.identity import run_identity
 from mbtrain.trackers.values import AXES, epoch_values, values

@@ -34,7 +34,7 @@ class StockEpochLoop(_TrainingEpochLoop):
 
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
         trainer = self.trainer
-        return trainer.enable_validation and not self.restarting and trainer.lightning_module.is_validation_due()
+        return trainer.enable_validation and trainer.lightning_module.is_validation_due()
 
 
 class LeanEpochLoop(StockEpochLoop):

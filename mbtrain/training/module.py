@@ -53,6 +53,7 @@ class MiniBatchModule(pl.LightningModule):
         self.parts = parts
         self._trained = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
         self._before_step: list[Callable[..., Any]] = []
+        self._started_at = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer that Lightning saves and restores."""
@@ -113,13 +114,17 @@ class MiniBatchModule(pl.LightningModule):
         self._before_step = [
             one.on_before_optimizer_step for one in callbacks if type(one).on_before_optimizer_step is not base
         ]
+        self._started_at = self.parts.clock.done
+        self.trainer.should_stop = self.parts.validation.should_stop
         self.parts.recorder.start()
 
     def is_validation_due(self) -> bool:
         """Whether the iteration just done is one after which to validate."""
-        last = self.parts.clock.last
-        cadence = self.parts.validates
-        return cadence is not None and cadence.is_due(last.index, last.samples_before, last.samples_after)
+        clock, cadence = self.parts.clock, self.parts.validates
+        if cadence is None or clock.done == self._started_at:
+            return False
+        last = clock.last
+        return cadence.is_due(last.index, last.samples_before, last.samples_after)
 
     def on_validation_start(self) -> None:
         """Close the row before, so that no iteration's time holds a validation; put the averaged weights in."""

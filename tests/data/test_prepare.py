@@ -75,6 +75,10 @@ def test_the_test_set_does_not_depend_on_val_fraction():
     assert numbered(test_fraction=0.2, val_fraction=0.3)[2] == numbered(test_fraction=0.2, val_fraction=0)[2]
 
 
+def test_validation_and_test_are_drawn_from_streams_of_their_own():
+    assert numbered(val_fraction=0.2)[1] != numbered(test_fraction=0.2, val_fraction=0)[2]
+
+
 def test_split_seed_chooses_the_split():
     assert numbered(split_seed=0) == numbered(split_seed=0)
     assert numbered(split_seed=0) != numbered(split_seed=1)

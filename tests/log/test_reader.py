@@ -96,6 +96,11 @@ def test_a_line_is_handed_out_when_it_is_whole(log):
     assert found == [("i", 1), ("i", 2)]
 
 
+def test_a_line_that_is_completed_while_it_is_read_waits_for_the_next_look():
+    # A file's own readlines gives "b" and then, when the writer was quick, "c" as further lines.
+    assert list(reader._whole([b"a\n", b"b", b"c\n"])) == [b"a\n"]
+
+
 def test_what_is_written_just_before_the_end_is_read(log):
     assert log.follow(lambda: None, lambda: append(log.iterations, [row(1)])) == [("i", 1)]
 

@@ -15,7 +15,7 @@ from mbtrain.trackers.tensorboard import TensorBoard  # noqa: E402
 
 def write(folder, *, last=20):
     (folder / "config.yaml").touch()
-    tracker = TensorBoard(run_dir=str(folder), flush_s=1.0)
+    tracker = TensorBoard(run_dir=str(folder), flush_s=1)
     for i in range(1, last + 1):
         tracker("iteration", iteration_row(i))
         if i % 10 == 0:

@@ -1,0 +1,110 @@
+"""The loops one writes by hand: (a) with torch.optim, (a') with the kernels called directly. Nothing is logged.
+
+Tensors in memory, a random permutation an epoch, `index_select`, cross entropy, SGD with momentum, fused.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from timing.cases import LR, MOMENTUM, Case
+from timing.span import DEVICE, now, settle
+
+WARM_UP = 50
+
+# Trains on the samples of an order, mini-batch by mini-batch.
+Train = Callable[[Tensor], None]
+
+
+def with_torch_optim(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
+    """(a): zero_grad, backward, torch.optim."""
+    optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, fused=True)
+
+    def train(order: Tensor) -> None:
+        for indices in order.split(case.batch_size):
+            loss = F.cross_entropy(model(x.index_select(0, indices)), y.index_select(0, indices))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def with_accumulation(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
+    """(a) over micro-batches: sums of losses divided by the size of the mini-batch, one update."""
+    optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, fused=True)
+
+    def train(order: Tensor) -> None:
+        for indices in order.split(case.batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            for part in indices.split(case.micro_size):
+                output = model(x.index_select(0, part))
+                loss = F.cross_entropy(output, y.index_select(0, part), reduction="sum") / len(indices)
+                loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def with_direct_kernel(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
+    """(a'): torch.autograd.grad and the fused kernel, without the wrappers around them."""
+    parameters: list[Tensor] = list(model.parameters())
+    momenta = [torch.empty_like(one) for one in parameters]
+    is_first = True
+
+    def train(order: Tensor) -> None:
+        nonlocal is_first
+        for indices in order.split(case.batch_size):
+            loss = F.cross_entropy(model(x.index_select(0, indices)), y.index_select(0, indices))
+            gradient = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                torch._fused_sgd_(  # pyright: ignore[reportPrivateImportUsage]
+                    parameters,
+                    gradient,
+                    momenta,
+                    weight_decay=0.0,
+                    momentum=MOMENTUM,
+                    lr=LR,
+                    dampening=0.0,
+                    nesterov=False,
+                    maximize=False,
+                    is_first_step=is_first,
+                )
+            is_first = False
+
+    return train
+
+
+class HandLoop:
+    """A peer: one of the loops above, its model and data kept from span to span."""
+
+    def __init__(self, case: Case, make: Callable[[Case, nn.Module, Tensor, Tensor], Train]) -> None:
+        self._case = case
+        x, y = (values.to(DEVICE) for values in case.make_data())
+        self.model = case.make_model().to(DEVICE)
+        self.train = make(case, self.model, x, y)
+
+    def __call__(self) -> float:
+        """Seconds per iteration over whole epochs."""
+        case = self._case
+        settle()
+        self.train(self._order()[: WARM_UP * case.batch_size])
+        started = now()
+        for _ in range(case.epochs):
+            self.train(self._order())
+        return (now() - started) / (case.epochs * case.iterations_per_epoch)
+
+    def _order(self) -> Tensor:
+        return torch.randperm(self._case.num_samples, device=DEVICE)
+
+
+def is_bit_equal(case: Case, *, iterations: int = 100) -> bool:
+    """Whether (a) and (a') leave the same weights, bit for bit, after the same iterations."""
+    loops = [HandLoop(case, make) for make in (with_torch_optim, with_direct_kernel)]
+    order = torch.arange(iterations * case.batch_size, device=DEVICE) % case.num_samples
+    for loop in loops:
+        loop.train(order)
+    pairs = zip(loops[0].model.parameters(), loops[1].model.parameters(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)

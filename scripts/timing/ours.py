@@ -1,0 +1,46 @@
+"""mbtrain itself, from overrides to the log on disk; the span is that of whole epochs, start and end not counted."""
+
+import shutil
+from pathlib import Path
+
+import mbtrain
+from timing.cases import LR, MOMENTUM, NETWORKS, Case
+from timing.span import DEVICE, EpochEnds
+
+
+class OurLoop:
+    """A peer: one run at a time, its first epoch not counted; every iteration's row is written."""
+
+    def __init__(self, case: Case, folder: Path, *overrides: str, threads: int = 1) -> None:
+        self._case, self._run_dir = case, folder / "run"
+        micro = [f"batch.micro_size={case.micro_size}"] if case.accumulates else []
+        self._overrides = [
+            *NETWORKS[case.network].overrides,
+            "dataset=arrays",
+            f"++dataset.path={case.keep_data(folder)}",
+            "dataset.val_fraction=0",
+            "validate=never",
+            f"batch.size={case.batch_size}",
+            *micro,
+            f"optimizer.lr={LR}",
+            f"optimizer.momentum={MOMENTUM}",
+            f"duration={case.epochs + 1}ep",
+            f"run_dir={self._run_dir}",
+            "tracker=none",
+            "checkpoint.every=null",
+            f"trainer.accelerator={'gpu' if DEVICE.type == 'cuda' else 'cpu'}",
+            f"trainer.threads={threads}",
+            "trainer.progress=false",
+            "trust=[timing]",
+            "+trainer.extra.callbacks=[{_target_: timing.span.EpochEnds}]",
+            *overrides,
+        ]
+
+    def __call__(self) -> float:
+        """Seconds per iteration over whole epochs."""
+        case = self._case
+        mbtrain.run(self._overrides)
+        num_rows = (self._run_dir / "iterations.jsonl").read_bytes().count(b"\n")
+        assert num_rows == (case.epochs + 1) * case.iterations_per_epoch, f"{num_rows} rows"
+        shutil.rmtree(self._run_dir)
+        return EpochEnds.seconds() / (case.epochs * case.iterations_per_epoch)

@@ -1,0 +1,58 @@
+"""Fixtures that compose the real config and train with it, in float64 and without trackers."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mbtrain
+
+torch.set_num_threads(1)
+QUIET = ["tracker=none", "trainer.threads=1", "trainer.accelerator=cpu", "trainer.progress=false"]
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Real data sets beside the checkout, or where MBTRAIN_DATA says; the test is skipped where there are none."""
+    root = Path(os.environ.get("MBTRAIN_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip("no real data sets: set MBTRAIN_DATA")
+    return root
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., Any]:
+    """Train with overrides; each call in a folder of its own unless run_dir is among them."""
+    count = 0
+
+    def run(*overrides: str, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        own = [] if any(one.startswith("run_dir=") for one in overrides) else [f"run_dir={tmp_path}/run{count}"]
+        return mbtrain.run([*QUIET, *own, *overrides], **kwargs)
+
+    return run
+
+
+def rows(run_dir: Path, name: str = "iterations") -> list[dict[str, Any]]:
+    """The rows of a run's log."""
+    return [json.loads(line) for line in (run_dir / f"{name}.jsonl").read_text().splitlines()]
+
+
+def without_times(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without what no two runs share."""
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in table]
+
+
+def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    """The weights that a finished run left."""
+    return torch.load(run_dir / "checkpoints" / "final.ckpt", weights_only=True)["weights"]
+
+
+def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Norm of the difference, over the norm."""
+    return float((a - b).norm() / b.norm().clamp(min=1e-300))

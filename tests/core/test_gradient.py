@@ -1,0 +1,169 @@
+"""The mean gradient of a mini-batch against one big batch in float64."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mbtrain.core.gradient import mean_gradient
+from tests.conftest import relative_difference
+
+Batch = tuple[Tensor, Tensor]
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+
+
+def batch_of(size: int) -> Batch:
+    generator = torch.Generator().manual_seed(size)
+    x = torch.randn(size, 5, generator=generator, dtype=torch.float64)
+    return x, torch.randint(3, (size,), generator=generator)
+
+
+def split(batch: Batch, sizes: Sequence[int]) -> list[Batch]:
+    return list(zip(*(part.split(list(sizes)) for part in batch), strict=True))
+
+
+def evaluator(model: nn.Module, weight: Tensor | None = None, ignored: int = -100) -> Callable[[Batch], tuple]:
+    def evaluate(batch: Batch) -> tuple[Tensor, Tensor | None]:
+        x, y = batch
+        values = F.cross_entropy(model(x), y, weight, reduction="none", ignore_index=ignored)
+        if weight is None and ignored == -100:
+            return values, None
+        weights = torch.ones(len(y), dtype=x.dtype) if weight is None else weight[y]
+        return values, weights * (y != ignored)
+
+    return evaluate
+
+
+def check_equals_one_batch(model: nn.Module, batch: Batch, sizes: Sequence[int], **loss: object) -> None:
+    parameters = list(model.parameters())
+    expected = F.cross_entropy(model(batch[0]), batch[1], loss.get("weight"), ignore_index=loss.get("ignored", -100))
+    reference = torch.autograd.grad(expected, parameters)
+    result = mean_gradient(split(batch, sizes), evaluator(model, **loss), parameters, num_micro_batches=len(sizes))
+    assert float(result.loss) == pytest.approx(float(expected.detach()), rel=1e-14)
+    for mine, theirs in zip(result.gradient, reference, strict=True):
+        assert mine is not None and relative_difference(mine, theirs) <= 1e-12
+
+
+SPLITS = [[1], [8], [4, 4], [3, 3, 2], [1] * 8, [7, 1], [8] * 32 + [1]]
+
+
+@pytest.mark.parametrize("sizes", SPLITS, ids=str)
+def test_gradient_is_that_of_one_big_batch(model: nn.Module, sizes: list[int]) -> None:
+    check_equals_one_batch(model, batch_of(sum(sizes)), sizes)
+
+
+@pytest.mark.parametrize("sizes", SPLITS, ids=str)
+def test_class_weights_divide_by_the_weight_of_the_whole_mini_batch(model: nn.Module, sizes: list[int]) -> None:
+    weight = torch.tensor([0.2, 1.0, 5.0], dtype=torch.float64)
+    check_equals_one_batch(model, batch_of(sum(sizes)), sizes, weight=weight)
+
+
+@pytest.mark.parametrize("sizes", [[8], [4, 4], [3, 3, 2], [7, 1]], ids=str)
+def test_ignored_targets_count_for_nothing(model: nn.Module, sizes: list[int]) -> None:
+    x, y = batch_of(8)
+    y[::3] = 1
+    check_equals_one_batch(model, (x, y), sizes, ignored=1)
+
+
+def test_mean_of_means_would_be_wrong_on_a_ragged_mini_batch(model: nn.Module) -> None:
+    batch, parameters = batch_of(257), list(model.parameters())
+    reference = torch.autograd.grad(F.cross_entropy(model(batch[0]), batch[1]), parameters)
+    means = [torch.autograd.grad(F.cross_entropy(model(x), y), parameters) for x, y in split(batch, [8] * 32 + [1])]
+    mean_of_means = sum(gradient[0] for gradient in means) / len(means)
+    assert relative_difference(mean_of_means, reference[0]) > 0.05
+
+
+def test_mini_batch_of_ignored_targets_gives_zero_not_nan(model: nn.Module) -> None:
+    x, y = batch_of(4)
+    result = mean_gradient(
+        [(x, torch.full_like(y, 1))], evaluator(model, ignored=1), list(model.parameters()), num_micro_batches=1
+    )
+    assert float(result.loss) == 0 and all(float(one.abs().max()) == 0 for one in result.gradient if one is not None)
+
+
+def test_epoch_of_count_weighted_gradients_at_fixed_weights_is_the_full_gradient(model: nn.Module) -> None:
+    batch, sizes, parameters = batch_of(50), [16, 16, 16, 2], list(model.parameters())
+    full = torch.autograd.grad(F.cross_entropy(model(batch[0]), batch[1]), parameters)
+    total = [torch.zeros_like(one) for one in parameters]
+    for mini_batch, size in zip(split(batch, sizes), sizes, strict=True):
+        halves = split(mini_batch, [size // 2, size - size // 2])
+        result = mean_gradient(halves, evaluator(model), parameters, num_micro_batches=2)
+        total = [a + b * size / 50 for a, b in zip(total, result.gradient, strict=True)]
+    for mine, theirs in zip(total, full, strict=True):
+        assert relative_difference(mine, theirs) <= 1e-12
+
+
+def test_parameter_that_the_loss_does_not_reach_has_no_gradient(model: nn.Module) -> None:
+    lonely = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    sizes = [4, 4]
+    result = mean_gradient(
+        split(batch_of(8), sizes), evaluator(model), [*model.parameters(), lonely], num_micro_batches=2
+    )
+    assert result.gradient[-1] is None
+
+
+def test_parameter_that_only_some_micro_batches_reach_keeps_their_gradient() -> None:
+    a, b = (nn.Parameter(torch.ones(1, dtype=torch.float64)) for _ in range(2))
+
+    def evaluate(which: int) -> tuple[Tensor, None]:
+        return (a if which == 0 else b) * torch.ones(1, dtype=torch.float64), None
+
+    result = mean_gradient([0, 1, 1], evaluate, [a, b], num_micro_batches=3)
+    assert [float(one) for one in result.gradient if one is not None] == pytest.approx([1 / 3, 2 / 3], rel=1e-15)
+
+
+def test_gradients_that_share_memory_are_not_added_twice() -> None:
+    a, b = (nn.Parameter(torch.zeros(3, dtype=torch.float64)) for _ in range(2))
+    result = mean_gradient([1.0, 2.0, 6.0], lambda factor: ((a + b) * factor, None), [a, b], num_micro_batches=3)
+    for one in result.gradient:
+        assert one is not None and torch.allclose(one, torch.full((3,), 1 / 3 * 3, dtype=torch.float64), atol=1e-15)
+
+
+@pytest.mark.parametrize("sizes", [[8], [3, 3, 2]], ids=str)
+def test_observers_see_each_micro_batch_weight_and_mean_gradient(model: nn.Module, sizes: list[int]) -> None:
+    seen: list[tuple[float, list[Tensor]]] = []
+    batch, parameters = batch_of(8), list(model.parameters())
+    mean_gradient(
+        split(batch, sizes),
+        evaluator(model),
+        parameters,
+        num_micro_batches=len(sizes),
+        loss_scale=torch.tensor(1024.0, dtype=torch.float64),
+        observers=[lambda weight, gradient: seen.append((weight, gradient))],
+    )
+    assert [weight for weight, _ in seen] == sizes
+    for (x, y), (_, gradient) in zip(split(batch, sizes), seen, strict=True):
+        reference = torch.autograd.grad(F.cross_entropy(model(x), y), parameters)
+        assert all(relative_difference(a, b) <= 1e-12 for a, b in zip(gradient, reference, strict=True))
+
+
+def test_loss_scale_multiplies_the_gradient_and_not_the_loss(model: nn.Module) -> None:
+    batch, parameters = batch_of(6), list(model.parameters())
+    plain, scaled = (
+        mean_gradient(split(batch, [4, 2]), evaluator(model), parameters, num_micro_batches=2, loss_scale=scale)
+        for scale in (None, torch.tensor(8.0, dtype=torch.float64))
+    )
+    assert float(plain.loss) == float(scaled.loss)
+    assert all(torch.allclose(b, a * 8, rtol=1e-15) for a, b in zip(plain.gradient, scaled.gradient, strict=True))
+
+
+def test_tokens_are_weighted_one_by_one() -> None:
+    """Two sequences of different valid length: the mean is over tokens, not over sequences."""
+    weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    values = torch.tensor([[1.0, 2.0, 3.0], [10.0, 0.0, 0.0]], dtype=torch.float64)
+    valid = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    result = mean_gradient(
+        [0, 1],
+        lambda row: (weight * values[row : row + 1] * valid[row : row + 1], valid[row : row + 1]),
+        [weight],
+        num_micro_batches=2,
+    )
+    assert float(result.loss) == pytest.approx(16 / 4, rel=1e-15)
+    assert result.gradient[0] is not None and float(result.gradient[0]) == pytest.approx(4, rel=1e-15)

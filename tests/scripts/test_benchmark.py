@@ -1,0 +1,70 @@
+"""scripts/benchmark.py from end to end, on as little as it takes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUICK = ("--quick", "--rounds", "1")
+
+
+def benchmark(*arguments: object) -> str:
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmarks")
+    benchmark(*QUICK, "--cases", "tiny", "--samples", 320, "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def case(folder) -> dict:
+    return json.loads((folder / "results.json").read_text())["loops"]["tiny32"]
+
+
+@pytest.mark.slow
+def test_record_has_every_peer_with_its_pairs(case):
+    lightning = "Lightning, self.log, CSV"
+    assert set(case["peers"]) == {"(a')", lightning, f"{lightning}, tqdm bar", "ours", "ours, stock loop"}
+    assert all(len(peer["ratios"]) == 1 and peer["us"] > 0 for peer in case["peers"].values())
+
+
+@pytest.mark.slow
+def test_direct_kernel_leaves_the_weights_of_torch_optim_bit_for_bit(case):
+    assert case["is_bit_equal"] is True
+
+
+@pytest.mark.slow
+def test_record_says_where_and_how_it_was_measured(case):
+    at = case["circumstances"]
+    assert at["machine"]["cores_used"] == 1
+    assert at["versions"]["torch"] and "--cases tiny" in at["command"] and len(case["load"]["before"]) == 3
+
+
+@pytest.mark.slow
+def test_page_sets_what_was_measured_beside_the_goals(folder, case):
+    page = (folder / "README.md").read_text()
+    assert f"| ours | tiny 32 | <= 1.15 | **{case['peers']['ours']['ratio']:.2f}**" in page
+
+
+@pytest.mark.slow
+def test_other_tables_join_the_record_and_keep_what_is_there(folder, case):
+    benchmark(*QUICK, "--norm", "--out", folder)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["loops"]["tiny32"] == case
+    assert len(results["norm"]["tables"]["norm alone"]) == 3
+
+
+def test_unknown_case_is_refused_in_one_line():
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--quick", "--cases", "huge"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.startswith("--cases huge: no such case") and done.stderr.count("\n") == 1
