@@ -1,87 +1,89 @@
-"""The command line: Hydra wrapped, one line for what is wrong, exit codes; torch is imported last.
+"""The command line: Hydra driven, one line for what is wrong, exit codes; torch is imported last.
 
 Exit codes: 0 done, 1 failed, 2 refused, 128 + signal interrupted.
 """
 
+import gc
 import os
 import signal
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mbtrain.plan.refused import Refused
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def main() -> None:
     """Run the command line and exit."""
+    # Until a run begins there is no garbage worth the time of looking for it.
+    gc.disable()
     # A console script does not see the working folder's modules; `python -m` does.
-    sys.path.insert(0, os.getcwd())
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors over instead of printing several lines
-    sys.exit(_exit_code())
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    sys.exit(exit_code(sys.argv[1:]))
 
 
-def _exit_code() -> int:
-    import hydra
-    from hydra.errors import HydraException
-    from omegaconf import DictConfig
-    from omegaconf.errors import OmegaConfBaseException
+def exit_code(arguments: Sequence[str]) -> int:
+    """Do what the command line says."""
+    if "--version" in arguments:
+        from importlib.metadata import version
 
-    from mbtrain.config.compose import HYDRA_VERSION_BASE, conf_dir, one_line
-
-    codes: list[int] = []
-
-    def job(config: DictConfig) -> None:
-        codes.append(_job(config))
+        print(f"mbtrain {version('mbtrain')}")
+        return 0
+    from mbtrain.config.command import drive
 
     try:
-        hydra.main(config_path=str(conf_dir()), config_name="train", version_base=HYDRA_VERSION_BASE)(job)()
+        code = drive(arguments, _job)
+        sys.stdout.flush()
+        return code
     except Refused as error:
-        return _refuse(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, Refused) else error
-        return _refuse(str(cause) if isinstance(cause, Refused) else one_line(cause))
+        return _refuse(error)
     except KeyboardInterrupt:
         print("mbtrain: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
-    return max(codes, default=0)
+    except BrokenPipeError:
+        # The reader of our output has seen enough (mbtrain --help | head).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
-def _refuse(text: str) -> int:
-    for line in text.splitlines():
+def _refuse(error: Refused) -> int:
+    for line in str(error).splitlines():
         print(f"mbtrain: {line}", file=sys.stderr)
     return 2
 
 
-def _job(config: Any) -> int:
+def _job(config: "DictConfig") -> int:
     """One run of the command line, alone or of a sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from mbtrain.config.check import check
-    from mbtrain.config.compose import plain, refuse_hidden_trust
+    from mbtrain.config.compose import plain
+    from mbtrain.config.sweep import prepared
+
+    hydra, is_alone = HydraConfig.get(), HydraConfig.get().mode == RunMode.RUN
+    try:
+        values = plain(config) if is_alone else prepared(config)
+        check(values)
+        code = _launched(values, list(hydra.overrides.task))
+    except Refused as error:
+        return _refuse(error)
+    if code > 128 and not is_alone:
+        # Who stops one job of a sweep means the sweep.
+        raise SystemExit(code)
+    return code
+
+
+def _launched(values: dict, overrides: list[str]) -> int:
     from mbtrain.launch import launch
 
-    hydra_config = HydraConfig.get()
-    overrides = list(hydra_config.overrides.task)
-    plain_config = plain(config)
-    refuse_hidden_trust(plain_config, overrides, _own_primary(hydra_config))
-    if hydra_config.mode == RunMode.MULTIRUN:
-        named = hydra_config.job.override_dirname or "run"
-        plain_config["run_dir"] = str(Path(plain_config["sweep_dir"], named.replace("/", "_")))
-    check(plain_config)
-    return launch(plain_config, overrides)
-
-
-def _own_primary(hydra_config: Any) -> Path | None:
-    """The file of a primary config that is the user's own, not the shipped one."""
-    name = hydra_config.job.config_name
-    if name == "train":
-        return None
-    for source in hydra_config.runtime.config_sources:
-        file = Path(source.path, f"{name}.yaml")
-        if source.schema == "file" and file.is_file():
-            return file
-    return None
+    gc.freeze()
+    gc.enable()
+    return launch(values, overrides)
 
 
 if __name__ == "__main__":

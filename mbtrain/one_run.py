@@ -72,9 +72,9 @@ def _train(config: Mapping[str, Any], assembly: Assembly, folder: RunFolder, con
     folder.begin(config, threads=assembly.threads)
     clock, signals, bar = Clock(assembly.plan), Signals(), ProgressBar(assembly.plan, console)
     writer = LogWriter(folder.path, offsets=offsets, observers=(bar,) if config["trainer"]["progress"] else ())
+    loader = assembly.loader(clock)
     try:
         recorder = Recorder(writer, assembly.scores, device=assembly.device)
-        loader = assembly.loader(clock)
         seam = _seam(config, assembly, folder, clock, signals)
         trainer = make_trainer(config["trainer"], assembly.device, clock, loader, seam, signals, assembly.callbacks)
         module = _module(config, assembly, folder, clock, recorder, getattr(trainer.precision_plugin, "scaler", None))
@@ -90,6 +90,7 @@ def _train(config: Mapping[str, Any], assembly: Assembly, folder: RunFolder, con
     finally:
         bar.stop()
         signals.restore()
+        loader.close()
         writer.close()
     (folder.path / "result.json").write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
     write_status(folder.path, "done")

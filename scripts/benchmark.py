@@ -30,22 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Only now: the threads that torch starts inherit where they may run.
     import torch
     from timing.page import page
-    from timing.record import circumstances, kept
+    from timing.record import Record, circumstances
 
     torch.set_num_threads(1)
     command = shlex.join(["python", "scripts/benchmark.py", *(sys.argv[1:] if arguments is None else arguments)])
-    at = circumstances(command)
+    at, record = circumstances(command), Record(options.out)
     with tempfile.TemporaryDirectory() as folder:
         for table, content in tables(options, Path(folder)):
-            if table == "loops":
-                content = {name: {**case, "circumstances": at} for name, case in content.items()}
-            else:
-                content["circumstances"] = at
-            if options.out is None:
-                print(page({table: content}))
-            else:
-                everything = kept({table: content}, options.out / "results.json")
-                (options.out / "README.md").write_text(page(everything))
+            record.add(table, content, at)
+    if options.out is None:
+        print(page(record.tables))
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

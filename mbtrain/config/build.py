@@ -1,29 +1,13 @@
-"""The one place where `_target_` becomes an object, and the rule of what may be named there.
-
-Trusted are torch.nn, torch.optim, the building blocks of mbtrain, Lightning's callbacks, each where it belongs, and the
-packages that the user lists in `trust` on the command line or in a primary config. The name is refused before anything is imported, and the
-object that it leads to must be a class or function that was defined in a trusted package itself.
-"""
+"""The one place where `_target_` becomes an object."""
 
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mbtrain.config.nearest import nearest
+from mbtrain.config.trust import refuse_unfit, refuse_untrusted
 from mbtrain.plan.refused import Refused
-
-# By the first word of the key: a model cannot be a data set's downloader, nor a tracker a model.
-TRUSTED = {
-    "dataset": ("mbtrain.data", "torch.utils.data"),
-    "sampler": ("mbtrain.plan",),
-    "model": ("mbtrain.models", "torch.nn"),
-    "loss": ("mbtrain.losses", "torch.nn"),
-    "optimizer": ("torch.optim",),
-    "lr_schedule": ("mbtrain.plan",),
-    "probe": ("mbtrain.probes",),
-    "tracker": ("mbtrain.trackers",),
-    "trainer": ("pytorch_lightning.callbacks", "pytorch_lightning.profilers"),
-}
 
 
 def build(
@@ -58,22 +42,10 @@ def build(
 
 def find(target: str, *, key: str, trust: Sequence[str] = ()) -> Any:
     """The class or function called `target`; Refused unless it is trusted, before any import."""
-    allowed = (*TRUSTED.get(key.split(".")[0], ()), *trust)
-    if not target.isascii() or not _is_within(target, allowed):
-        package = target.split(".")[0]
-        raise Refused(
-            f"{key}._target_={target}: {package} is not trusted to run code; "
-            f"if it is yours, say so on the command line: trust=[{package}]"
-        )
+    refuse_untrusted(target, key=key, trust=trust)
     found = _import(target, key=key)
-    module = getattr(found, "__module__", None)
-    if not (inspect.isclass(found) or inspect.isfunction(found)) or not _is_within(f"{module}.", allowed):
-        raise Refused(f"{key}._target_={target}: is not a class or function defined in {target.split('.')[0]}")
+    refuse_unfit(found, target, key=key, trust=trust)
     return found
-
-
-def _is_within(name: str, packages: Sequence[str]) -> bool:
-    return any(name.startswith(f"{package}.") for package in packages)
 
 
 def _import(target: str, *, key: str) -> Any:
@@ -92,7 +64,7 @@ def _import(target: str, *, key: str) -> Any:
                 raise Refused(f"{key}._target_={target}: {name} has no {attribute}")
             found = getattr(found, attribute)
         return found
-    raise Refused(f"{key}._target_={target}: no module {parts[0]} (the working folder and --config-dir are looked in)")
+    raise Refused(f"{key}._target_={target}: no module {parts[0]} (the working folder is looked in)")
 
 
 def _built(value: Any, *, key: str, trust: Sequence[str]) -> Any:
@@ -113,8 +85,6 @@ def _signature(maker: Any) -> inspect.Signature | None:
 
 
 def _check_call(signature: inspect.Signature, arguments: Mapping[str, Any], *, key: str, target: str) -> None:
-    from mbtrain.config.check import nearest
-
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     names = list(signature.parameters)
     if inspect.Parameter.VAR_KEYWORD not in kinds:

@@ -1,6 +1,5 @@
 """Checks a composed config without torch: our keys, then the rules between them; every fault is one line."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +7,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from mbtrain.config.nearest import nearest
 from mbtrain.config.schema import Config
+from mbtrain.config.trust import refuse_untrusted, targets
 from mbtrain.plan.batch import micro_size_of, usable_micro_size
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
@@ -149,12 +150,6 @@ def _known(path: list[str]) -> list[str]:
 
 def _fields(model: Any) -> dict[str, Any]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def nearest(word: str, words: Iterable[str], *, prefix: Iterable[str] = ()) -> str:
-    """`; did you mean X?` for the word that is nearest, or nothing."""
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f"; did you mean {'.'.join([*prefix, close[0]])}?" if close else ""
 
 
 def all_keys() -> dict[str, Any]:

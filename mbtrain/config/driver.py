@@ -1,37 +1,135 @@
-"""Hydra, driven: one composition a run, nothing instantiated that is not trusted, every complaint as Refused."""
+"""Hydra, driven: one composition a run, no file but a primary config decides what may run, complaints as Refused."""
 
-import argparse
-import importlib.metadata
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mbtrain.config.choices import listed
 from mbtrain.config.messages import one_line
 from mbtrain.config.trust import refuse_untrusted, targets
 from mbtrain.plan.refused import Refused
 
 HYDRA_VERSION_BASE = "1.3"
-Job = Callable[[DictConfig], int]
+PRIMARY = "train"
+
+
+def conf_dir() -> Path:
+    """The shipped config groups: in the wheel beside this package's modules, in a checkout beside the package."""
+    shipped = Path(__file__).parents[1] / "conf"
+    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+class Loader(ConfigLoaderImpl):
+    """Loads config files; of the user's, only a primary config that was asked for by name may set `trust` and `hydra`."""
+
+    composed: DictConfig | None = None
+
+    def keys(self) -> list[str]:
+        """The keys of the last composed config, before the command line changed it."""
+        return [] if self.composed is None else _keys(OmegaConf.to_container(self.composed))
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        self.composed = super()._compose_config_from_defaults_list(defaults, repo)
+        return self.composed
+
+    def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
+        loaded = super()._load_single_config(default, repo)
+        is_shipped = loaded.provider in ("hydra", "schema") or loaded.path == f"file://{conf_dir()}"
+        if not is_shipped and not (default.primary and default.config_path != PRIMARY):
+            for key in ("trust", "hydra"):
+                if key in loaded.config:
+                    raise Refused(
+                        f"{key}={OmegaConf.to_container(loaded.config)[key]}: "  # pyright: ignore
+                        f"is set by {default.config_path}.yaml, which may be another's: "
+                        f"give {key} on the command line or in your own primary config (--config-name)"
+                    )
+        return loaded
 
 
 class Driver(Hydra):
-    """Hydra with our rules: what its own part of the config names is trusted code, and `${hydra:…}` holds in sweeps."""
+    """Hydra with our rules of trust, our help page, and `${hydra:…}` known to a sweep too."""
 
     def compose_config(self, config_name: str | None, overrides: list[str], *args: Any, **options: Any) -> DictConfig:
-        """Compose; Refused where a file would have Hydra itself run foreign code."""
-        config = super().compose_config(config_name, overrides, *args, **options)
-        for key, target in targets(OmegaConf.to_container(config.hydra, resolve=False), "hydra"):
-            refuse_untrusted(target, key=key)
+        """Compose; Refused where Hydra itself would build what is not trusted."""
+        try:
+            config = super().compose_config(config_name, overrides, *args, **options)
+        except ValueError as error:
+            # Hydra's own for GROUP=null and the like.
+            raise Refused(f"{_groups_without_choice(overrides)}: {error}") from error
+        # A sweep's own folder is resolved before any job is.
+        HydraConfig.instance().set_config(config)
+        OmegaConf.set_readonly(config.hydra, None)
+        trust = config.get("trust") or ()
+        parts = OmegaConf.masked_copy(config.hydra, ["launcher", "sweeper", "callbacks"])
+        for key, target in targets(OmegaConf.to_container(parts, resolve=False), "hydra"):
+            refuse_untrusted(target, key=key, trust=[trust] if isinstance(trust, str) else trust)
+        self._choices = dict(config.hydra.runtime.choices)
         return config
+
+    def format_config_groups(self, predicate: Callable[[str], bool], compact: bool = True) -> str:
+        """The groups of the help page, a line each."""
+        groups = {one: self.config_loader.get_group_options(one) for one in self.list_all_config_groups()}
+        return listed({name: options for name, options in groups.items() if predicate(name)}, self._choices)
+
+
+@contextmanager
+def driver(*, config_path: str | None = None, config_dir: str | Path | None = None) -> Iterator[Driver]:
+    """Hydra on the shipped groups (or `config_path`) and the user's `config_dir`; its errors come out as Refused."""
+    for name, folder in (("config-path", config_path), ("config-dir", config_dir)):
+        if folder is not None and not Path(folder).is_dir():
+            raise Refused(f"--{name}={folder}: there is no such folder")
+    GlobalHydra.instance().clear()
+    version.setbase(HYDRA_VERSION_BASE)
+    loader = Loader(_search_path(config_path, config_dir))
+    try:
+        hydra = Driver("mbtrain", loader)
+        GlobalHydra.instance().initialize(hydra)
+        yield hydra
+    except MissingConfigException as error:
+        group = (error.missing_cfg_file or "").rpartition("/")[0]
+        error.options = error.options or (loader.get_group_options(group) if group else ())
+        raise Refused(one_line(error)) from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise Refused(one_line(error, keys=loader.keys())) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _search_path(config_path: str | None, config_dir: str | Path | None) -> Any:
+    main = conf_dir() if config_path is None else Path(config_path).absolute()
+    search_path = create_config_search_path(str(main))
+    if config_dir is not None:
+        anchor = SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", f"file://{Path(config_dir).absolute()}", anchor)
+    return search_path
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    """Every key of a config by its full name, Hydra's left out."""
+    found = []
+    for name, value in node.items():
+        if prefix or name != "hydra":
+            found.append(f"{prefix}{name}")
+            found += _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else []
+    return found
+
+
+def _groups_without_choice(overrides: list[str]) -> str:
+    return ", ".join(one for one in overrides if re.fullmatch(r"[\w/]*=(null|[\d.]*)", one)) or "a group"

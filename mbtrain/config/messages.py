@@ -1,20 +1,82 @@
-"""What Hydra and OmegaConf complain of, as one line with key, value, what is allowed and the nearest name."""
+"""What Hydra, OmegaConf and argparse complain of, as one line with key, value, what is allowed and the nearest name."""
 
-import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from mbtrain.config.nearest import nearest
+
+SHOWS_ALL = "mbtrain --cfg job shows all"
+_NOISE = ("reference_type", "object_type", "See https", "full_key", "Config search path", "provider=")
 
 
-def nearest(word: str, words: Iterable[str], *, prefix: Iterable[str] = ()) -> str:
-    """`; did you mean X?` for the word that is nearest, or nothing.
+def one_line(error: BaseException, *, keys: Sequence[str] = ()) -> str:
+    """The error as one line; `keys` are those that there are."""
+    if isinstance(error, MissingConfigException):
+        return _missing_file(error)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error)
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and not str(error).strip():
+        return one_line(cause, keys=keys)
+    return _known_complaint(str(error).strip(), keys) or _first_lines(error)
 
-    >>> nearest("sise", ["size", "micro_size"], prefix=["batch"])
-    '; did you mean batch.size?'
+
+def unknown_option(message: str, known: Sequence[str]) -> str:
+    """What argparse complains of, in our words.
+
+    >>> unknown_option("unrecognized arguments: --batch.size=3", ["--help"])
+    '--batch.size=3: keys have no dashes before them: write batch.size=3'
     """
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f"; did you mean {'.'.join([*prefix, close[0]])}?" if close else ""
+    if match := re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.S):
+        word = match[1]
+        if "=" in word:
+            return f"{word}: keys have no dashes before them: write {word.lstrip('-')}"
+        return f"{word}: no such option{nearest(word, known)}; mbtrain --help tells of all"
+    if match := re.fullmatch(r"argument ([^/:]+)\S*: invalid choice: '?(.*?)'? \(choose from (.*)\)", message):
+        return f"{match[1]}={match[2]}: choose from {match[3].replace(chr(39), '')}"
+    return message.replace("argument ", "", 1)
 
 
-def one_line(error: BaseException) -> str:
-    """The error as one line."""
-    return repr(str(error)) + " <<" + type(error).__name__ + " cause " + repr(error.__cause__) + ">> " + str(vars(error))
+def _missing_file(error: MissingConfigException) -> str:
+    file = error.missing_cfg_file or str(error)
+    group, _, choice = file.rpartition("/")
+    if not group:
+        return f"--config-name={file}: there is no {file}.yaml in --config-dir or among the shipped ones"
+    options = list(error.options or ())
+    if not options:
+        return f"{group}={choice}: no such choice; a file {group}/{choice}.yaml below --config-dir would be one"
+    return f"{group}={choice}: no such choice{nearest(choice, options)}; choose from {', '.join(options)}"
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    if "missing EQUAL" in error.message:
+        return f"{error.override}: is no key=value: write {error.override}=VALUE"
+    return f"{error.override}: cannot be read: values with spaces, commas, brackets, braces or = are 'quoted' in it"
+
+
+def _known_complaint(text: str, keys: Sequence[str]) -> str | None:
+    if match := re.match(r"Could not override '([^']+)'\.?(?:\nTo append to your config use \+(.*))?", text):
+        given = match[2] or match[1]
+        return f"{given}: no such key{nearest(match[1], keys)}; {SHOWS_ALL}"
+    if match := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
+        return f"+{match[1]}: is there already: write {match[1]}=VALUE, without the +"
+    if match := re.match(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return f"~{match[1]}: no such key{nearest(match[1], keys)}; {SHOWS_ALL}"
+    if match := re.match(r"Ambiguous value for argument '([^'=]+)=(.*)'", text):
+        key, values = match[1], match[2]
+        return f"{key}={values}: is several values: add -m for a sweep over them, or write a list, {key}=[{values}]"
+    if "does not support sweep type" in text:
+        return f"-m: {text}: list the values, or give range(1,5)"
+    return None
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = re.sub(r"\s+", " ", "; ".join(line for line in lines if not line.startswith(_NOISE)))
+    key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), None)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key}=???: needs a value"
+    return f"{key}: {said}" if key else said or type(error).__name__

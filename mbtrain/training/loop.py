@@ -45,14 +45,17 @@ class LeanEpochLoop(StockEpochLoop):
         trainer = self.trainer
         starts, ends = (_overriding(trainer, name) for name in ("on_train_batch_start", "on_train_batch_end"))
         step, clock = _step(trainer, module), module.parts.clock
+        if clock.is_between_epochs:
+            self.batch_progress.reset_on_run()
+            self.val_loop.batch_progress.total.reset()
         for mini_batch in loader:
             index = mini_batch.iteration.start // clock.plan.batch_size
             _count(self.batch_progress, index + 1, clock.done + 1, stage="ready")
+            self.batch_progress.is_last_batch = mini_batch.iteration.is_last_of_epoch
             for hook in starts:
                 hook(trainer, module, mini_batch, index)
             step(mini_batch, index)
             _count(self.batch_progress, index + 1, clock.done, stage="processed")
-            self.batch_progress.is_last_batch = mini_batch.iteration.is_last_of_epoch
             for hook in ends:
                 hook(trainer, module, {}, mini_batch, index)
             _count(self.batch_progress, index + 1, clock.done, stage="completed")
@@ -111,7 +114,6 @@ class LeanFitLoop(_FitLoop):
     def _open_epoch(self, *, is_resumed: bool) -> None:
         if is_resumed:
             return
-        self.epoch_loop.val_loop.batch_progress.total.reset()
         self.epoch_progress.increment_ready()
         call._call_callback_hooks(self.trainer, "on_train_epoch_start")
         call._call_lightning_module_hook(self.trainer, "on_train_epoch_start")

@@ -55,6 +55,11 @@ class Case:
         return math.ceil(self.num_samples / self.batch_size)
 
     @property
+    def iterations(self) -> int:
+        """Iterations that are timed at once."""
+        return self.epochs * self.iterations_per_epoch
+
+    @property
     def accumulates(self) -> bool:
         """Whether a mini-batch is several micro-batches."""
         return self.micro_size < self.batch_size

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timing.cases import LR, MOMENTUM, Case
-from timing.span import DEVICE, now, settle
+from timing.span import DEVICE, Seconds, now, settle
 
 WARM_UP = 50
 
@@ -86,7 +86,7 @@ class HandLoop:
         self.model = case.make_model().to(DEVICE)
         self.train = make(case, self.model, x, y)
 
-    def __call__(self) -> float:
+    def __call__(self) -> Seconds:
         """Seconds per iteration over whole epochs."""
         case = self._case
         settle()
@@ -94,7 +94,7 @@ class HandLoop:
         started = now()
         for _ in range(case.epochs):
             self.train(self._order())
-        return (now() - started) / (case.epochs * case.iterations_per_epoch)
+        return now().since(started, iterations=case.iterations)
 
     def _order(self) -> Tensor:
         return torch.randperm(self._case.num_samples, device=DEVICE)

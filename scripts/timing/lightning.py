@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from timing.cases import LR, MOMENTUM, Case
-from timing.span import DEVICE, EpochEnds
+from timing.span import DEVICE, EpochEnds, Seconds
 
 
 class LoggingModule(pl.LightningModule):
@@ -46,14 +46,14 @@ class LightningLoop:
         self._case, self._folder, self._has_bar = case, folder, has_bar
         self._dataset = TensorDataset(*case.make_data())
 
-    def __call__(self) -> float:
+    def __call__(self) -> Seconds:
         """Seconds per iteration over whole epochs."""
         case = self._case
         with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             warnings.simplefilter("ignore")
             loader = DataLoader(self._dataset, batch_size=case.batch_size, shuffle=True)
             self._trainer().fit(LoggingModule(case.make_model()), loader)
-        return EpochEnds.seconds() / (case.epochs * case.iterations_per_epoch)
+        return EpochEnds.seconds(iterations=case.iterations)
 
     def _trainer(self) -> pl.Trainer:
         callbacks: list[Any] = [EpochEnds(), *([TQDMProgressBar()] if self._has_bar else [])]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mbtrain.norm.groups import BnGroups, GroupBatchNorm
 from timing.pairs import Peer, alternated, load, summary
-from timing.span import DEVICE, now, settle
+from timing.span import DEVICE, Seconds, now, settle
 
 BATCH_SIZE, GROUP_SIZE, CHANNELS, PIXELS, REPEATS = 256, 32, 32, 14, 10
 NUM_GROUPS = BATCH_SIZE // GROUP_SIZE
@@ -73,12 +73,12 @@ def _peer(layer: nn.Module) -> Peer:
     wanted = [x, *layer.parameters()]
     direction = torch.randn_like(x)
 
-    def seconds() -> float:
+    def seconds() -> Seconds:
         settle()
         torch.autograd.grad(layer(x), wanted, direction)
         started = now()
         for _ in range(REPEATS):
             torch.autograd.grad(layer(x), wanted, direction)
-        return (now() - started) / REPEATS
+        return now().since(started, iterations=REPEATS)
 
     return seconds

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import mbtrain
 from timing.cases import LR, MOMENTUM, NETWORKS, Case
-from timing.span import DEVICE, EpochEnds
+from timing.span import DEVICE, EpochEnds, Seconds
 
 
 class OurLoop:
@@ -36,11 +36,11 @@ class OurLoop:
             *overrides,
         ]
 
-    def __call__(self) -> float:
+    def __call__(self) -> Seconds:
         """Seconds per iteration over whole epochs."""
         case = self._case
         mbtrain.run(self._overrides)
         num_rows = (self._run_dir / "iterations.jsonl").read_bytes().count(b"\n")
         assert num_rows == (case.epochs + 1) * case.iterations_per_epoch, f"{num_rows} rows"
         shutil.rmtree(self._run_dir)
-        return EpochEnds.seconds() / (case.epochs * case.iterations_per_epoch)
+        return EpochEnds.seconds(iterations=case.iterations)

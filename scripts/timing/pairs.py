@@ -5,15 +5,17 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from timing.span import Seconds
+
 # Seconds per iteration over whole epochs.
-Peer = Callable[[], float]
+Peer = Callable[[], Seconds]
 
 
 def alternated(
     reference: Peer, peers: Mapping[str, Peer], *, rounds: int, tell: Callable[[str], None]
-) -> dict[str, list[tuple[float, float]]]:
+) -> dict[str, list[tuple[Seconds, Seconds]]]:
     """(reference, peer) seconds of every round, by peer; each pair is measured back to back, in alternating order."""
-    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
+    pairs: dict[str, list[tuple[Seconds, Seconds]]] = {name: [] for name in peers}
     for index in range(rounds):
         names = list(peers)[:: 1 if index % 2 == 0 else -1]
         for name in names:
@@ -23,13 +25,21 @@ def alternated(
             else:
                 second = peers[name]()
                 pairs[name].append((reference(), second))
-        ratios = ", ".join(f"{name} {pairs[name][-1][1] / pairs[name][-1][0]:.2f}" for name in peers)
-        tell(f"  round {index + 1} of {rounds}: {ratios}")
+        newest = {name: made[-1] for name, made in pairs.items()}
+        ratios = (f"{name} {two.wall / one.wall:.2f}|{two.cpu / one.cpu:.2f}" for name, (one, two) in newest.items())
+        tell(f"  round {index + 1} of {rounds}, wall|CPU: {', '.join(ratios)}")
     return pairs
 
 
-def summary(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Median and quartiles of the ratios, pair by pair, and what they were made of, in microseconds."""
+def summary(pairs: Sequence[tuple[Seconds, Seconds]]) -> dict[str, Any]:
+    """Median and quartiles of the ratios of wall and CPU time, pair by pair, and their medians in microseconds."""
+    return {
+        "wall": _ratios([(reference.wall, peer.wall) for reference, peer in pairs]),
+        "cpu": _ratios([(reference.cpu, peer.cpu) for reference, peer in pairs]),
+    }
+
+
+def _ratios(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
     ratios = [peer / reference for reference, peer in pairs]
     low, middle, high = quartiles(ratios)
     return {

@@ -1,4 +1,4 @@
-"""What was measured, where and when: results.json, each table with the machine, versions and commit it came from."""
+"""What was measured, where and when: results.json and README.md, each table with the machine, versions and commit."""
 
 import datetime
 import json
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from timing.page import page
+
 PACKAGES = ("mbtrain", "torch", "pytorch-lightning", "numpy")
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +22,7 @@ def circumstances(command: str) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "command": command,
+        "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
         "is_changed": bool(_git("status", "--porcelain", "--", "mbtrain", "conf", "scripts")),
         "machine": _machine(),
@@ -27,15 +30,28 @@ def circumstances(command: str) -> dict[str, Any]:
     }
 
 
-def kept(results: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Write `results` into the file, in place of what it held of the same tables and cases; all that it holds then."""
-    everything: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    for table, content in results.items():
-        # The cases of the loops are measured one by one; any other table at once.
-        everything[table] = everything.get(table, {}) | content if table == "loops" else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(everything, indent=2) + "\n")
-    return everything
+class Record:
+    """All tables by name; those of an earlier command stay until they are measured again."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = None if folder is None else folder / "results.json"
+        has_earlier = self._path is not None and self._path.exists()
+        self.tables: dict[str, Any] = json.loads(self._path.read_text()) if self._path and has_earlier else {}
+
+    def add(self, table: str, content: dict[str, Any], at: dict[str, Any]) -> None:
+        """Take in a table that was measured under `at`; of the loops, whose cases come one by one, a case."""
+        if table == "loops":
+            cases = {name: case | {"circumstances": at} for name, case in content.items()}
+            self.tables[table] = self.tables.get(table, {}) | cases
+        else:
+            self.tables[table] = content | {"circumstances": at}
+        self._write()
+
+    def _write(self) -> None:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps(self.tables, indent=1) + "\n")
+            (self._path.parent / "README.md").write_text(page(self.tables))
 
 
 def _machine() -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""A measured span: wall time from here to there with the device's work done at both ends."""
+"""A measured span: time from here to there with the device's work done at both ends."""
 
 import gc
 import time
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -10,11 +10,25 @@ import torch
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def now() -> float:
-    """Seconds of the wall clock, once the device has done what it was given."""
+class Seconds(NamedTuple):
+    """An instant or a length, of the wall clock and of this process' CPU time (all of its threads).
+
+    On a core of its own the two say the same; CPU time leaves out what other processes take of the core.
+    """
+
+    wall: float
+    cpu: float
+
+    def since(self, start: "Seconds", *, iterations: int) -> "Seconds":
+        """The length from `start` to here, per iteration."""
+        return Seconds((self.wall - start.wall) / iterations, (self.cpu - start.cpu) / iterations)
+
+
+def now() -> Seconds:
+    """This instant, once the device has done what it was given."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return Seconds(time.perf_counter(), time.process_time())
 
 
 def settle() -> None:
@@ -28,7 +42,7 @@ class EpochEnds(pl.Callback):
     It is built by name from a config, so that the instants are kept by the class: those of the run made last.
     """
 
-    instants: ClassVar[list[float]] = []
+    instants: ClassVar[list[Seconds]] = []
 
     def __init__(self) -> None:
         self.instants.clear()
@@ -39,6 +53,6 @@ class EpochEnds(pl.Callback):
         self.instants.append(now())
 
     @classmethod
-    def seconds(cls) -> float:
-        """From the first epoch's end to the last's."""
-        return cls.instants[-1] - cls.instants[0]
+    def seconds(cls, *, iterations: int) -> Seconds:
+        """From the first epoch's end to the last's, per iteration."""
+        return cls.instants[-1].since(cls.instants[0], iterations=iterations)

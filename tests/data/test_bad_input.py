@@ -101,6 +101,9 @@ class Stream(IterableDataset):
     def __iter__(self):
         return iter([(0.0, 0)])
 
+    def __len__(self):
+        return 1
+
 
 def items(*samples, **attributes):
     return options(Items(samples, **attributes), val_fraction=0)
@@ -123,7 +126,7 @@ CASES = {
     ),
     "label 11 of ten classes": (
         idx(labels=gzip.compress(idx_bytes(at(3, 11, LABELS)))),
-        ["label 11", "row 3", "0 to 9"],
+        [TRAIN_LABELS, "label 11", "row 3", "0 to 9"],
     ),
     "idx without samples": (
         idx(
@@ -157,6 +160,7 @@ CASES = {
     "ragged": (given(([[1.0], [1.0, 2.0]], [0, 1])), ["x of train", "ragged"]),
     "NaN features": (given((at(7, np.nan), Y)), ["x of train", "row 7"]),
     "infinite features": (given((at(19, np.inf), Y)), ["x of train", "row 19"]),
+    "NaN far down": (given((at(4999, np.nan, np.ones((5000, 1))), np.arange(5000) % 2)), ["x of train", "row 4999"]),
     "NaN targets": (given((X, at(5, np.nan, Y.astype(float)))), ["y of train", "row 5"]),
     "NaN in the test set": (given({"train": (X, Y), "test": (at(2, np.nan), Y)}), ["x of test", "row 2"]),
     "lengths": (given((X, Y[:19])), ["(20, 2)", "(19,)"]),

@@ -31,5 +31,9 @@ def test_mnist_reads_unzipped_files(idx_folder):
     assert torch.equal(as_splits(Mnist(str(idx_folder.parent))).train.x, zipped.train.x)
 
 
+def test_files_that_are_not_the_official_ones_are_named(idx_folder):
+    assert len(as_splits(Mnist(str(idx_folder.parent))).notes) == 4
+
+
 def test_mnist_is_normalised_by_default(idx_folder):
     assert as_splits(Mnist(str(idx_folder.parent))).normalize

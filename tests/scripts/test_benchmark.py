@@ -34,7 +34,8 @@ def case(folder) -> dict:
 def test_record_has_every_peer_with_its_pairs(case):
     lightning = "Lightning, self.log, CSV"
     assert set(case["peers"]) == {"(a')", lightning, f"{lightning}, tqdm bar", "ours", "ours, stock loop"}
-    assert all(len(peer["ratios"]) == 1 and peer["us"] > 0 for peer in case["peers"].values())
+    measured = [peer[clock] for peer in case["peers"].values() for clock in ("wall", "cpu")]
+    assert all(len(one["ratios"]) == 1 and one["us"] > 0 for one in measured)
 
 
 @pytest.mark.slow
@@ -52,7 +53,7 @@ def test_record_says_where_and_how_it_was_measured(case):
 @pytest.mark.slow
 def test_page_sets_what_was_measured_beside_the_goals(folder, case):
     page = (folder / "README.md").read_text()
-    assert f"| ours | tiny 32 | <= 1.15 | **{case['peers']['ours']['ratio']:.2f}**" in page
+    assert f"| ours | tiny 32 | <= 1.15 | **{case['peers']['ours']['wall']['ratio']:.2f}**" in page
 
 
 @pytest.mark.slow
