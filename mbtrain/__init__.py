@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mbtrain.plan.refused import Refused as Refused
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -13,8 +15,7 @@ if TYPE_CHECKING:
 def run(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, is_quiet: bool = True) -> "Result":
     """Train what the command line `mbtrain OVERRIDES` would train, in this process.
 
-    `config_dir` is a folder of the caller's own config groups. Raises `mbtrain.plan.refused.Refused` for what cannot
-    be run.
+    `config_dir` is a folder of the caller's own config groups. Raises `mbtrain.Refused` for what cannot be run.
     """
     from mbtrain.config.check import check
     from mbtrain.config.compose import composed

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 import torch
-import yaml
 from rich.console import Console
 
 from mbtrain.assembly import Assembly, assemble
@@ -17,7 +16,6 @@ from mbtrain.log.status import write_status
 from mbtrain.log.writer import LogWriter
 from mbtrain.outcome import outcome
 from mbtrain.plan.duration import Duration
-from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, Seam, loadable, save_weights

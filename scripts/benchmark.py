@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 CASES = "tiny32,mlp32,mlp256,cnn32,mlp8x32"
-RESULTS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks"
 QUICK_SAMPLES, QUICK_ROUNDS, ROUNDS = 2_000, 2, 6
 
 
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     if not options.threads:
         pin()
+    # What is measured is the checkout that this file lies in, whatever is installed.
+    sys.path.insert(0, str(ROOT))
     # Only now: the threads that torch starts inherit where they may run.
     import torch
     from timing.page import page
@@ -49,7 +52,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--cases", default=CASES, help=f"which, of {CASES}, or a network's name")
     parser.add_argument("--rounds", type=int, help=f"alternating pairs a peer (default {ROUNDS}, quick {QUICK_ROUNDS})")
-    parser.add_argument("--samples", type=int, help=f"samples an epoch (default 20,000, quick {QUICK_SAMPLES:,})")
+    parser.add_argument(
+        "--samples", type=int, help=f"samples an epoch (default 20,000, cnn 4,800, quick {QUICK_SAMPLES:,})"
+    )
     parser.add_argument("--quick", action="store_true", help="few samples and rounds, one epoch at a time")
     parser.add_argument("--norm", action="store_true", help="the table of batch norm over BN groups instead")
     parser.add_argument("--threads", action="store_true", help="the table of threads instead")

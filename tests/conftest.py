@@ -56,3 +56,11 @@ def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
 def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
     """Norm of the difference, over the norm."""
     return float((a - b).norm() / b.norm().clamp(min=1e-300))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

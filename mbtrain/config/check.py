@@ -1,14 +1,12 @@
 """Checks a composed config without torch: our keys, then the rules between them; every fault is one line."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from mbtrain.config.nearest import nearest
-from mbtrain.config.schema import Config
+from mbtrain.config.schema import BUILT, KEYS, SECTIONS
 from mbtrain.config.trust import refuse_untrusted, targets
 from mbtrain.plan.batch import micro_size_of, usable_micro_size
 from mbtrain.plan.duration import Duration
@@ -57,22 +55,57 @@ class Faults(Refused):
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise Faults unless every key and value of ours is right and they go together."""
-    try:
-        Config.model_validate(dict(config))
-    except ValidationError as error:
-        raise Faults(_line(config, fault) for fault in error.errors()) from None
-    faults = list(_conflicts(config))
+    faults = [*_faults_of_keys(config), *_faults_of_targets(config)]
+    faults = faults or list(_conflicts(config))
     if faults:
         raise Faults(faults)
+
+
+def _faults_of_keys(config: Mapping[str, Any]) -> Iterator[str]:
+    yield from _faults_in(config, "")
+    for section in SECTIONS:
+        node = config.get(section, {})
+        if isinstance(node, Mapping):
+            yield from _faults_in(node, f"{section}.")
+        else:
+            takes = ", ".join(key.split(".")[1] for key in KEYS if key.startswith(f"{section}."))
+            yield f"{section}={_shown(node)}: must be a mapping of {takes}"
+    for key, (_, _, is_optional) in KEYS.items():
+        section, _, name = key.rpartition(".")
+        node = config.get(section, {}) if section else config
+        if not is_optional and isinstance(node, Mapping) and name not in node:
+            yield f"{key}: is missing, give it in the config or on the command line"
+
+
+def _faults_in(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Of the keys in one section, or above all sections."""
+    known = [key for key in KEYS if key.startswith(prefix) and "." not in key[len(prefix) :]]
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if key in KEYS:
+            if not KEYS[key].kind.takes(value):
+                yield f"{key}={_shown(value)}: must be {KEYS[key].kind.allowed}"
+        elif prefix.rstrip(".") not in BUILT and (prefix or name not in SECTIONS):
+            yield f"{key}={_shown(value)}: no such key{nearest(key, [*known, *([] if prefix else SECTIONS)])}"
+
+
+def _faults_of_targets(config: Mapping[str, Any]) -> Iterator[str]:
+    """Of the names of classes, before anything is imported."""
+    trust = config.get("trust")
+    for key, target in targets(config):
+        try:
+            refuse_untrusted(target, key=key, trust=trust if isinstance(trust, list) else ())
+        except Refused as error:
+            yield str(error)
 
 
 def _conflicts(config: Mapping[str, Any]) -> Iterable[str]:
     batch, group_size = config["batch"], config["batch_norm"]["group_size"]
     try:
         micro_size = micro_size_known(batch)
-        has_groups = config["batch_norm"]["kind"] == "batch" and group_size is not None
-        if has_groups and micro_size is not None and (batch["size"] == "all" or group_size < batch["size"]):
-            usable_micro_size(micro_size, group_size)
+        is_grouped = config["batch_norm"]["kind"] == "batch" and (batch["size"] == "all" or batch["size"] != group_size)
+        if is_grouped and group_size is not None and micro_size is not None:
+            usable_micro_size(micro_size, min(group_size, batch["size"] if batch["size"] != "all" else group_size))
     except Refused as error:
         yield str(error)
     if Duration.parse(config["duration"]).unit == "%":
@@ -114,54 +147,7 @@ def micro_size_known(batch: Mapping[str, Any]) -> int | None:
     return derived
 
 
-def _line(config: Mapping[str, Any], fault: Any) -> str:
-    path = [str(part) for part in fault["loc"]]
-    key, value = ".".join(path), _shown(fault["input"])
-    if fault["type"] == "extra_forbidden":
-        return f"{key}={value}: no such key{nearest(path[-1], _known(path[:-1]), prefix=path[:-1])}"
-    if fault["type"] == "missing":
-        return f"{key}: is missing, {_words(path)}"
-    message = re.sub(r"^Value error, ", "", fault["msg"])
-    if fault["type"] == "value_error":
-        return f"{key}={value}: must be {message}"
-    return f"{key}={value}: {message[0].lower()}{message[1:]}"
-
-
-def _words(path: list[str]) -> str:
-    return "give it in the config or on the command line" if path[-1] != "_target_" else "name a class"
-
-
 def _shown(value: Any) -> str:
     text = "null" if value is None else yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
     text = text.removesuffix("\n...").strip()
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _known(path: list[str]) -> list[str]:
-    """The keys of ours below a path."""
-    model: Any = Config
-    for part in path:
-        field = _fields(model).get(part)
-        model = field.annotation if field is not None else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-    return list(_fields(model))
-
-
-def _fields(model: Any) -> dict[str, Any]:
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def all_keys() -> dict[str, Any]:
-    """Every key of ours by its full name, with its field: what the reference of keys is made of."""
-    keys: dict[str, Any] = {}
-
-    def walk(model: Any, prefix: str) -> None:
-        for name, field in _fields(model).items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                walk(field.annotation, f"{prefix}{name}.")
-            else:
-                keys[prefix + name] = field
-
-    walk(Config, "")
-    return keys

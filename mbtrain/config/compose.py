@@ -15,7 +15,7 @@ from mbtrain.plan.refused import Refused
 
 
 def composed(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> dict[str, Any]:
-    """The plain, resolved config of a list of overrides, as the command line composes it; Refused where it cannot be."""
+    """The plain, resolved config of a list of overrides, as the command line composes it; raises Refused."""
     with driver(config_dir=config_dir) as hydra:
         config = hydra.compose_config(PRIMARY, list(overrides), RunMode.RUN, from_shell=False)
         HydraConfig.instance().set_config(config)
@@ -24,9 +24,10 @@ def composed(overrides: Sequence[str], *, config_dir: str | Path | None = None) 
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A composed config as dicts and lists, interpolations resolved, Hydra's part left out."""
-    config = config.copy()
-    with open_dict(config):
-        config.pop("hydra", None)
+    if "hydra" in config:
+        config = config.copy()
+        with open_dict(config):
+            del config["hydra"]
     try:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

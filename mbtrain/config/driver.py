@@ -1,9 +1,10 @@
 """Hydra, driven: one composition a run, no file but a primary config decides what may run, complaints as Refused."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -37,7 +38,7 @@ def conf_dir() -> Path:
 
 
 class Loader(ConfigLoaderImpl):
-    """Loads config files; of the user's, only a primary config that was asked for by name may set `trust` and `hydra`."""
+    """Loads config files; of the user's, only a primary config chosen by name may set `trust` and `hydra`."""
 
     composed: DictConfig | None = None
 
@@ -66,27 +67,32 @@ class Loader(ConfigLoaderImpl):
 class Driver(Hydra):
     """Hydra with our rules of trust, our help page, and `${hydra:…}` known to a sweep too."""
 
-    def compose_config(self, config_name: str | None, overrides: list[str], *args: Any, **options: Any) -> DictConfig:
+    def compose_config(
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **options: Any
+    ) -> DictConfig:
         """Compose; Refused where Hydra itself would build what is not trusted."""
         try:
-            config = super().compose_config(config_name, overrides, *args, **options)
+            config = super().compose_config(config_name, overrides, run_mode, *args, **options)
         except ValueError as error:
             # Hydra's own for GROUP=null and the like.
             raise Refused(f"{_groups_without_choice(overrides)}: {error}") from error
-        # A sweep's own folder is resolved before any job is.
-        HydraConfig.instance().set_config(config)
-        OmegaConf.set_readonly(config.hydra, None)
+        if run_mode == RunMode.MULTIRUN:
+            # The sweep's own folder is resolved before any job is.
+            HydraConfig.instance().set_config(config)
+            OmegaConf.set_readonly(config.hydra, None)
         trust = config.get("trust") or ()
-        parts = OmegaConf.masked_copy(config.hydra, ["launcher", "sweeper", "callbacks"])
-        for key, target in targets(OmegaConf.to_container(parts, resolve=False), "hydra"):
+        parts = {name: OmegaConf.to_container(config.hydra[name]) for name in ("launcher", "sweeper", "callbacks")}
+        for key, target in targets(parts, "hydra"):
             refuse_untrusted(target, key=key, trust=[trust] if isinstance(trust, str) else trust)
-        self._choices = dict(config.hydra.runtime.choices)
         return config
 
-    def format_config_groups(self, predicate: Callable[[str], bool], compact: bool = True) -> str:
-        """The groups of the help page, a line each."""
-        groups = {one: self.config_loader.get_group_options(one) for one in self.list_all_config_groups()}
-        return listed({name: options for name, options in groups.items() if predicate(name)}, self._choices)
+    def app_help(self, config_name: str | None, args_parser: Any, args: Any) -> None:
+        """Print the help page of the primary config, with the groups in the order of its defaults list."""
+        config = self.compose_config(config_name, args.overrides, RunMode.RUN)
+        choices = reversed(config.hydra.runtime.choices.items())
+        chosen = {name: choice for name, choice in choices if "/" not in name}
+        groups = {name: self.config_loader.get_group_options(name) for name in chosen}
+        print(Template(config.hydra.help.template).substitute(APP_CONFIG_GROUPS=listed(groups, chosen)))
 
 
 @contextmanager

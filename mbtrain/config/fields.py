@@ -1,114 +1,99 @@
-"""Types of config values, each with the words that say what is allowed; no torch."""
+"""Kinds of config values, each with the words that say what is allowed; no torch."""
 
+import math
 import re
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from pydantic import PlainValidator, WithJsonSchema
-
+from mbtrain.config.trust import PACKAGE
 from mbtrain.plan.duration import ALLOWED as DURATION
 from mbtrain.plan.duration import Duration
+from mbtrain.plan.refused import Refused
 
 
-def _field(check: Callable[[Any], bool], allowed: str) -> Any:
-    def validate(value: Any) -> Any:
-        if not check(value):
-            raise ValueError(allowed)
-        return value
+@dataclass(frozen=True)
+class Kind:
+    """What a key takes: a test, and the words for it."""
 
-    return Annotated[Any, PlainValidator(validate), WithJsonSchema({"description": allowed})]
+    takes: Callable[[Any], bool]
+    allowed: str
 
-
-def or_null(field: Any) -> Any:
-    """The same field, or null."""
-    check, allowed = _parts(field)
-    return _field(lambda value: value is None or check(value), f"{allowed}, or null")
+    def __or__(self, other: "Kind") -> "Kind":
+        """What either takes."""
+        return Kind(lambda value: self.takes(value) or other.takes(value), f"{self.allowed}, or {other.allowed}")
 
 
-def either(first: Any, second: Any) -> Any:
-    """What one of two fields takes."""
-    (check_a, allowed_a), (check_b, allowed_b) = _parts(first), _parts(second)
-    return _field(lambda value: check_a(value) or check_b(value), f"{allowed_a}, or {allowed_b}")
+def whole(minimum: int, maximum: int | None = None) -> Kind:
+    """A whole number; true is none.
 
-
-def allowed_of(field: Any) -> str:
-    """The words of a field."""
-    return _parts(field)[1]
-
-
-def _parts(field: Any) -> tuple[Callable[[Any], bool], str]:
-    validator = next(one for one in field.__metadata__ if isinstance(one, PlainValidator))
-    words = next(one for one in field.__metadata__ if isinstance(one, WithJsonSchema))
-
-    def check(value: Any) -> bool:
-        try:
-            validator.func(value)  # pyright: ignore[reportCallIssue]
-        except ValueError:
-            return False
-        return True
-
-    return check, (words.json_schema or {})["description"]
-
-
-def whole(minimum: int, maximum: int | None = None) -> Any:
-    """A whole number; true is none."""
+    >>> whole(1).takes(True), whole(1).takes(1)
+    (False, True)
+    """
     words = f"a whole number of at least {minimum}" + (f" and at most {maximum:,}" if maximum is not None else "")
-    return _field(
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= minimum and (maximum is None or v <= maximum),
-        words,
-    )
+
+    def takes(value: Any) -> bool:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return is_whole and value >= minimum and (maximum is None or value <= maximum)
+
+    return Kind(takes, words)
 
 
-def number(*, above: float | None = None, at_least: float | None = None, below: float | None = None) -> Any:
-    """A finite number between bounds."""
+def number(
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    below: float = math.inf,
+    at_most: float = math.inf,
+) -> Kind:
+    """A finite number between bounds.
 
-    def check(value: Any) -> bool:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < float("inf"):
+    >>> number(above=0, at_most=1).allowed
+    'a number above 0 and at most 1'
+    """
+
+    def takes(value: Any) -> bool:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             return False
-        return not (
-            (above is not None and value <= above)
-            or (at_least is not None and value < at_least)
-            or (below is not None and value >= below)
-        )
+        return above < value < below and at_least <= value <= at_most
 
-    bounds = [f"above {above:g}" if above is not None else "", f"at least {at_least:g}" if at_least is not None else ""]
-    bounds.append(f"below {below:g}" if below is not None else "")
-    return _field(check, " ".join(["a number", " and ".join(filter(None, bounds))]).strip())
+    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
+    words = " and ".join(f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound))
+    return Kind(takes, f"a number {words}")
 
 
-def choice(*names: Any) -> Any:
+def choice(first: str | int, *others: str | int) -> Kind:
     """One of some words."""
-    return _field(lambda v: any(v is n or (v == n and type(v) is type(n)) for n in names), _listed(names))
+    names = (first, *others)
+    words = "one of " + ", ".join(map(str, names)) if others else str(first)
+    return Kind(lambda value: any(value == one and type(value) is type(one) for one in names), words)
 
 
-def _listed(names: Iterable[Any]) -> str:
-    return "one of " + ", ".join("null" if name is None else str(name) for name in names)
+def text(pattern: str, allowed: str) -> Kind:
+    """A text of a form."""
+    compiled = re.compile(pattern)
+    return Kind(lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None, allowed)
 
 
 def _is_duration(value: Any) -> bool:
     try:
         Duration.parse(value)
-    except ValueError:
+    except Refused:
         return False
     return True
 
 
-def _is_target(value: Any) -> bool:
-    return isinstance(value, str) and bool(
-        re.fullmatch(r"\s*val/\w+\s*(<=|>=|<|>)\s*[-+]?[\d.]+([eE][-+]?\d+)?\s*", value)
-    )
+def _are_packages(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) and PACKAGE.fullmatch(one) for one in value)
 
 
-FLAG = _field(lambda v: isinstance(v, bool), "true or false")
-TEXT = _field(lambda v: isinstance(v, str) and bool(v), "a text")
-NAME = _field(
-    lambda v: isinstance(v, str) and bool(re.fullmatch(r"[\w.,=+-]{1,120}", v)),
-    "a name of letters, digits and .,=+-_ for folders and trackers",
-)
-TEXTS = _field(lambda v: isinstance(v, list) and all(isinstance(one, str) for one in v), "a list of texts")
-LENGTH = _field(_is_duration, DURATION)
-GOAL = _field(_is_target, "a target such as val/loss<1.6 or val/accuracy>=0.9")
-SCORE = _field(lambda v: isinstance(v, str) and bool(re.fullmatch(r"val/\w+", v)), "a score such as val/loss")
-ANYTHING = _field(lambda v: True, "anything that the class it names takes")
-MAPPING = _field(lambda v: isinstance(v, dict), "a mapping")
-EITHER_MAPPING = _field(lambda v: v is None or isinstance(v, dict | list | str), "null, names or a mapping")
+NULL = Kind(lambda value: value is None, "null")
+FLAG = Kind(lambda value: isinstance(value, bool), "true or false")
+TEXT = text(r"(?s).*\S.*", "a text")
+NAME = text(r"(?!\.)[\w.,=+-]{1,120}", "a name of at most 120 letters, digits and .,=+-_, no dot first")
+LENGTH = Kind(_is_duration, DURATION)
+GOAL = text(r"\s*val/\w+\s*(<=|>=|<|>)\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", "a target such as val/loss<1.6")
+SCORE = text(r"val/\w+", "a score such as val/loss")
+PACKAGES = Kind(_are_packages, "a list of packages such as [my_data]")
+MAPPING = Kind(lambda value: isinstance(value, dict), "a mapping")
+NAMES = Kind(lambda value: isinstance(value, dict | list | str), "names or a mapping")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue
 
 from mbtrain.config.nearest import nearest
 
@@ -19,7 +19,7 @@ def one_line(error: BaseException, *, keys: Sequence[str] = ()) -> str:
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException) and not str(error).strip():
+    if cause is not None and not str(error).strip():
         return one_line(cause, keys=keys)
     return _known_complaint(str(error).strip(), keys) or _first_lines(error)
 

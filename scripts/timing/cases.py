@@ -94,7 +94,7 @@ CASES = {
         Case("tiny32", "tiny", 32, 32, epochs=4),
         Case("mlp32", "mlp", 32, 32, epochs=2),
         Case("mlp256", "mlp", 256, 256, epochs=4),
-        Case("cnn32", "cnn", 32, 32, epochs=1),
+        Case("cnn32", "cnn", 32, 32, epochs=1, num_samples=4_800),
         Case("mlp8x32", "mlp", 256, 32, epochs=4),
     )
 }
@@ -102,7 +102,10 @@ CASES = {
 
 def thread_cases() -> list[Case]:
     """From the least work in a micro-batch to the most."""
-    return [*(CASES[name] for name in ("mlp32", "mlp256", "cnn32")), Case("cnn256", "cnn", 256, 256, epochs=1)]
+    return [
+        *(CASES[name] for name in ("mlp32", "mlp256", "cnn32")),
+        Case("cnn256", "cnn", 256, 256, epochs=1, num_samples=4_800),
+    ]
 
 
 def chosen(names: str) -> list[Case]:

@@ -24,7 +24,7 @@ def circumstances(command: str) -> dict[str, Any]:
         "command": command,
         "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
-        "is_changed": bool(_git("status", "--porcelain", "--", "mbtrain", "conf", "scripts")),
+        "is_changed": bool(_git("status", "--porcelain", "--", "mbtrain", "conf")),
         "machine": _machine(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }

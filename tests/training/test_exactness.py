@@ -98,7 +98,7 @@ def test_augmentation_does_not_depend_on_the_split(train: Callable[..., Any]) ->
 def test_accumulation_with_batch_norm_as_everybody_does_it_is_bn_groups_of_the_micro_size(
     train: Callable[..., Any],
 ) -> None:
-    """Per micro-batch forward and backward of torch's own layers, against our groups in one pass: weights, statistics."""
+    """Per micro-batch forward and backward of torch's own layers, against our groups in one pass."""
     overrides = [*CNN, "batch.size=48", "batch_norm.group_size=12", "sampler=sequential", "optimizer.lr=0.05"]
     result = train(*DOUBLE, *overrides)
     parts = assemble(composed([*QUIET, *DOUBLE, *overrides, "batch_norm.group_size=null"]), chosen={})

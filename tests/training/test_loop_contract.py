@@ -1,4 +1,4 @@
-"""The lean loop against Lightning's own: same weights, counters, callbacks in the same order, validation, checkpoints."""
+"""The lean loop against Lightning's own: weights, counters, callbacks and their order, validation, checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,0 +1,145 @@
+"""The first proof of exact resume: SIGKILL at random instants, the same command again, the same run.
+
+Most runs here are forked from this process, which has everything imported; one test starts real commands.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import mbtrain
+from mbtrain import one_run  # noqa: F401  (imported before the forks)
+from mbtrain.training.signals import Interrupted
+from tests.conftest import QUIET, rows, without_times
+
+LENGTH = [
+    "duration=40ep",
+    "batch.size=16",
+    "model.dropout=0.1",
+    "checkpoint.every=13it",
+    "validate.every=30it",
+    "ema=1ep",
+]
+
+
+@pytest.fixture
+def fork() -> Iterator[Callable[..., int]]:
+    """Start a run in a forked process; what is left is killed at the end."""
+    children: list[int] = []
+
+    def start(*overrides: str) -> int:
+        child = os.fork()
+        if child:
+            children.append(child)
+            return child
+        code = 1
+        try:
+            mbtrain.run([*QUIET, *LENGTH, *overrides])
+            code = 0
+        except Interrupted as error:
+            code = error.exit_code
+        finally:
+            os._exit(code)
+
+    yield start
+    for child in children:
+        try:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+
+def is_alive(child: int) -> bool:
+    """Whether it still runs; it is not waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def wait_for_growth(child: int, log: Path) -> None:
+    """Wait until the run has written to its log since now, or has ended."""
+    before = log.stat().st_mtime_ns if log.exists() else None
+    while is_alive(child) and (not log.exists() or log.stat().st_mtime_ns == before or not log.stat().st_size):
+        time.sleep(0.005)
+
+
+def exit_code(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def check_same(whole: Path, cut: Path) -> None:
+    results = [json.loads((run / "result.json").read_text()) for run in (whole, cut)]
+    assert results[0]["weights_sha256"] == results[1]["weights_sha256"]
+    for name in ("iterations", "epochs"):
+        assert without_times(rows(whole, name)) == without_times(rows(cut, name))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ten_kills_at_random_instants_leave_the_run_as_it_would_have_been(
+    fork: Callable[..., int], tmp_path: Path, seed: int
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert exit_code(fork(f"run_dir={whole}")) == 0
+    draw, num_killed = random.Random(seed), 0
+    while num_killed < 10:
+        child = fork(f"run_dir={cut}")
+        wait_for_growth(child, cut / "iterations.jsonl")
+        time.sleep(draw.uniform(0, 0.05))
+        if not is_alive(child):
+            break
+        os.kill(child, signal.SIGKILL)
+        assert exit_code(child) == -signal.SIGKILL
+        num_killed += 1
+    assert exit_code(fork(f"run_dir={cut}")) == 0
+    assert num_killed >= 3, "the run was over before it could be killed"
+    check_same(whole, cut)
+
+
+@pytest.mark.slow
+def test_killed_command_goes_on_when_given_again(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    command = [sys.executable, "-m", "mbtrain", *QUIET, *LENGTH]
+    subprocess.run([*command, f"run_dir={whole}"], check=True, capture_output=True)
+    process = subprocess.Popen([*command, f"run_dir={cut}"], stderr=subprocess.DEVNULL)
+    while not list((cut / "checkpoints").glob("iteration-*")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    subprocess.run([*command, f"run_dir={cut}"], check=True, capture_output=True)
+    check_same(whole, cut)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize("loop", ["lean", "stock"])
+def test_signal_finishes_the_iteration_saves_and_gives_its_exit_code(
+    fork: Callable[..., int], tmp_path: Path, number: signal.Signals, loop: str
+) -> None:
+    child = fork("duration=2000ep", f"trainer.loop={loop}", f"run_dir={tmp_path}")
+    wait_for_growth(child, tmp_path / "iterations.jsonl")
+    os.kill(child, number)
+    assert exit_code(child) == 128 + number
+    assert json.loads((tmp_path / "status.json").read_text())["status"] == "interrupted"
+    newest = sorted((tmp_path / "checkpoints").glob("iteration-*.ckpt"))[-1]
+    assert int(newest.stem.split("-")[1]) == len(rows(tmp_path))
+
+
+def test_second_process_in_a_folder_is_refused(fork: Callable[..., int], tmp_path: Path) -> None:
+    overrides = ["duration=2000ep", f"run_dir={tmp_path}"]
+    child = fork(*overrides)
+    wait_for_growth(child, tmp_path / "iterations.jsonl")
+    with pytest.raises(mbtrain.Refused, match="another process is training there"):
+        mbtrain.run([*QUIET, *LENGTH, *overrides])
+    assert is_alive(child)
+
+
+def test_console_is_quiet_where_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    mbtrain.run([*QUIET, "duration=1it", f"run_dir={tmp_path}/run"])
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
