@@ -198,9 +198,7 @@ def _scores(data: Data, loss: Any, config: Mapping[str, Any]) -> Scores:
     return ClassScores(ignore_index=config["loss"].get("ignore_index"))
 
 
-def _cutter(
-    config: Mapping[str, Any], plan: RunPlan, model: nn.Module, *, is_flat: bool
-) -> tuple[Cut, int, list[str]]:
+def _cutter(config: Mapping[str, Any], plan: RunPlan, model: nn.Module, *, is_flat: bool) -> tuple[Cut, int, list[str]]:
     """How a mini-batch is cut, the micro size in use, and what to say of it."""
     batch, wanted = config["batch"], config["batch_norm"]["group_size"]
     size, micro_size, notes = plan.batch_size, batch["micro_size"], []
@@ -273,7 +271,9 @@ def _check_pair(config: Mapping[str, Any], output: Any, target: torch.Tensor, nu
     if name in ("MeanSquaredError", "MeanAbsoluteError", "MSELoss", "L1Loss") and not target.is_floating_point():
         raise Refused(f"loss={name}: the targets are classes, not numbers: take loss=cross_entropy")
     if isinstance(output, torch.Tensor) and name.startswith("CrossEntropy") and output.shape[1:2] != (num_outputs,):
-        raise Refused(f"model={_name(config['model'])}: gives {list(output.shape)[1:]} outputs for {num_outputs} classes")
+        raise Refused(
+            f"model={_name(config['model'])}: gives {list(output.shape)[1:]} outputs for {num_outputs} classes"
+        )
 
 
 def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optimizer:
@@ -282,9 +282,7 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     if config["trainer"]["precision"] != "16-mixed":
         # torch's fused kernels are the same rule in one pass; under float16 the scaler needs the plain ones.
         offered["fused"] = True
-    optimizer = build(
-        node, key="optimizer", trust=config["trust"], offered=offered, leave=("clip_norm", "decay_norms")
-    )
+    optimizer = build(node, key="optimizer", trust=config["trust"], offered=offered, leave=("clip_norm", "decay_norms"))
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise Refused(f"optimizer._target_={node['_target_']}: gives a {type(optimizer).__name__}, not an Optimizer")
     return optimizer
@@ -344,4 +342,3 @@ def plan_line(config: Mapping[str, Any], plan: RunPlan, cutter: Cut, notes: list
     if wanted != "all" and wanted > plan.num_samples:
         notes = [*notes, f"batch.size={wanted:,} is more than there is: every mini-batch is the whole set"]
     return "".join(parts) + "".join(f" ({note})" for note in notes)
-

@@ -1,4 +1,4 @@
-"""A finished run's model: weights and normalisation, from its folder alone and without running what it names unasked."""
+"""A finished run's model, from its folder alone: reading it runs no code that was not trusted for it."""
 
 from collections.abc import Sequence
 from pathlib import Path

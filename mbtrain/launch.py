@@ -1,4 +1,4 @@
-"""Starts one run from a checked config: trackers beside it, a table at its end. Imports torch after they are started."""
+"""Starts one run from a checked config: trackers first, then torch, and a table at the end."""
 
 import shlex
 import traceback

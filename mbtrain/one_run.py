@@ -127,9 +127,7 @@ def _module(
     return MiniBatchModule(parts)
 
 
-def _seam(
-    config: Mapping[str, Any], assembly: Assembly, folder: RunFolder, clock: Clock, signals: Signals
-) -> Seam:
+def _seam(config: Mapping[str, Any], assembly: Assembly, folder: RunFolder, clock: Clock, signals: Signals) -> Seam:
     every = config["checkpoint"]["every"]
     cadence = None if every is None else assembly.plan.cadence(Duration.parse(every))
     return Seam(folder.checkpoints, clock, every=cadence, keep=config["checkpoint"]["keep"], signals=signals)

@@ -127,9 +127,7 @@ def replace_text(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(key, old value, new value) wherever two configs differ in what they train."""
     for name in [*old, *(one for one in new if one not in old)]:
         if not prefix and name in FREE:

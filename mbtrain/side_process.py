@@ -61,4 +61,3 @@ class SideProcess:
             return f"{name}: {state['address']}" if state.get("address") else f"{name}: complete"
         again = f"python -m mbtrain.trackers {self._run_dir} {name}"
         return f"{name}: has not all of the log ({state.get('error') or 'unknown'}); again: {again}"
-

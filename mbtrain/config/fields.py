@@ -57,7 +57,7 @@ def number(
             return False
         return above < value < below and at_least <= value <= at_most
 
-    bounds = {"above": above, "at least": at_least, "below": below, "at most": at_most}
+    bounds = {"above": above, "of at least": at_least, "below": below, "at most": at_most}
     words = " and ".join(f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound))
     return Kind(takes, f"a number {words}")
 

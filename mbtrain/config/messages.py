@@ -32,9 +32,10 @@ def unknown_option(message: str, known: Sequence[str]) -> str:
     """
     if match := re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.S):
         word = match[1]
-        if "=" in word:
+        hint = nearest(word.split("=")[0], known)
+        if "=" in word and not hint:
             return f"{word}: keys have no dashes before them: write {word.lstrip('-')}"
-        return f"{word}: no such option{nearest(word, known)}; mbtrain --help tells of all"
+        return f"{word}: no such option{hint}; mbtrain --help tells of all"
     if match := re.fullmatch(r"argument ([^/:]+)\S*: invalid choice: '?(.*?)'? \(choose from (.*)\)", message):
         return f"{match[1]}={match[2]}: choose from {match[3].replace(chr(39), '')}"
     return message.replace("argument ", "", 1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
-Gradient = list[Tensor | None]
+Gradient = Sequence[Tensor | None]
 Evaluate = Callable[[T], tuple[Tensor, Tensor | None]]
 Observer = Callable[[float | Tensor, Gradient], None]
 
@@ -52,7 +52,7 @@ def mean_gradient(
         guess = guess or float(values.numel() * num_micro_batches)
         part = values.sum() / guess
         scaled = part if loss_scale is None else part * loss_scale
-        gradient = list(torch.autograd.grad(scaled, parameters, allow_unused=True))
+        gradient: Gradient = torch.autograd.grad(scaled, parameters, allow_unused=True)
         for observe in observers:
             observe(part_weight, _scaled(gradient, guess / _nonzero(part_weight), loss_scale))
         total = gradient if not index else _added(total, gradient, in_place=index > 1)
@@ -76,11 +76,16 @@ def _scaled(gradient: Gradient, factor: float | Tensor, loss_scale: Tensor | Non
     return [None if one is None else one * factor for one in gradient]
 
 
+def _clone(gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.clone()
+
+
 def _added(total: Gradient, gradient: Gradient, *, in_place: bool) -> Gradient:
     """The sum; the first is made new, because what autograd returns may share memory between parameters."""
     if any(one is None for one in total) or any(one is None for one in gradient):
-        return [a if b is None else b if a is None else a + b for a, b in zip(total, gradient, strict=True)]
+        pairs = zip(total, gradient, strict=True)
+        return [_clone(a) if b is None else _clone(b) if a is None else a + b for a, b in pairs]
     if in_place:
-        torch._foreach_add_(total, gradient)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        torch._foreach_add_(total, gradient)  # pyright: ignore
         return total
-    return list(torch._foreach_add(total, gradient))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return torch._foreach_add(total, gradient)  # pyright: ignore

@@ -36,7 +36,7 @@ class MiniBatch:
         self,
         iteration: Iteration,
         micro_batches: Sequence[MicroBatch],
-        gather: Callable[[Tensor | slice], tuple[Any, Tensor]],
+        gather: Callable[[Any], tuple[Any, Tensor]],
         indices: Tensor | None,
         augment: Augment | None,
         device: torch.device,
@@ -129,7 +129,9 @@ class Loader:
             if order is None:
                 order = torch.from_numpy(np.ascontiguousarray(self._order(iteration.epoch))).to(self._device)
             indices = order[iteration.start : iteration.start + iteration.size]
-            yield MiniBatch(iteration, self._cut(iteration.size), self._source.gather, indices, self._augment, self._device)
+            yield MiniBatch(
+                iteration, self._cut(iteration.size), self._source.gather, indices, self._augment, self._device
+            )
 
     def _from_workers(self) -> Iterator[MiniBatch]:
         source, loader = self._source, self._loader

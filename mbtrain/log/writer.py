@@ -22,7 +22,7 @@ class LogWriter:
     """
 
     def __init__(self, run_dir: Path, *, offsets: Mapping[str, int], observers: tuple[Observer, ...] = ()) -> None:
-        self._files = {kind: open(run_dir / name, "ab") for kind, name in FILES.items()}
+        self._files = {kind: open(run_dir / name, "ab") for kind, name in FILES.items()}  # noqa: SIM115 (closed by close)
         for kind, file in self._files.items():
             file.truncate(offsets.get(kind, 0))
             file.seek(0, os.SEEK_END)

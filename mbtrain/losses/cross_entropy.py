@@ -17,6 +17,8 @@ class CrossEntropy(nn.Module):
     `label_smoothing` mixes the target with the uniform distribution (arXiv 1512.00567).
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         *,

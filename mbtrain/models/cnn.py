@@ -25,7 +25,7 @@ class Cnn(nn.Module):
             blocks += [nn.Conv2d(width, size, 3, padding=1, bias=False), nn.BatchNorm2d(size), nn.ReLU()]
             blocks += [nn.MaxPool2d(2)]
             width, height, breadth = size, height // 2, breadth // 2
-        head: list[nn.Module] = [nn.Flatten()] + ([nn.Dropout(dropout)] if dropout else [])
+        head: list[nn.Module] = [nn.Flatten(), *([nn.Dropout(dropout)] if dropout else [])]
         self.layers = nn.Sequential(*blocks, *head, nn.Linear(width * height * breadth, num_outputs))
 
     def forward(self, x: Tensor) -> Tensor:

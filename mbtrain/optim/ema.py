@@ -20,7 +20,9 @@ class Ema:
     @torch.no_grad()
     def update(self, num_samples: int) -> None:
         """Take in the weights after an update from `num_samples` samples."""
-        torch._foreach_lerp_(self.average, self._parameters, 1 - 0.5 ** (num_samples / self._half_life))
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+            self.average, self._parameters, 1 - 0.5 ** (num_samples / self._half_life)
+        )
 
     def load(self, average: Sequence[Tensor]) -> None:
         """Put back what a checkpoint holds."""

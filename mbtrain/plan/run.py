@@ -10,7 +10,7 @@ from mbtrain.plan.refused import Refused
 class Iteration(NamedTuple):
     """One update: `index` counts from 0, `start` is its first sample's place in the epoch's order."""
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride] (hides the tuple method that nobody needs here)
     epoch: int
     start: int
     size: int

@@ -27,8 +27,21 @@ def with_warmup(shape: Factor, warmup: Duration | None, horizon: Horizon) -> Fac
     return factor
 
 
-def _length(warmup: str | None) -> Duration | None:
-    return None if warmup is None else Duration.parse(warmup)
+def _length(warmup: object) -> Duration | None:
+    return None if warmup is None else _duration("warmup", warmup)
+
+
+def _duration(option: str, text: object) -> Duration:
+    try:
+        return Duration.parse(text)
+    except Refused as error:
+        raise Refused(f"lr_schedule.{option}={error}") from None
+
+
+def _number(option: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise Refused(f"lr_schedule.{option}={value}: must be a number of at least 0")
+    return value
 
 
 class Constant:
@@ -46,7 +59,7 @@ class Cosine:
     """Half a cosine from 1 to `final` (arXiv 1608.03983, without restarts)."""
 
     def __init__(self, *, warmup: str | None = None, final: float = 0.0) -> None:
-        self._warmup, self._final = _length(warmup), final
+        self._warmup, self._final = _length(warmup), _number("final", final)
 
     def __call__(self, horizon: Horizon) -> Factor:
         """The function from samples seen to the factor of `optimizer.lr`."""
@@ -58,7 +71,7 @@ class Linear:
     """A straight line from 1 to `final`."""
 
     def __init__(self, *, warmup: str | None = None, final: float = 0.0) -> None:
-        self._warmup, self._final = _length(warmup), final
+        self._warmup, self._final = _length(warmup), _number("final", final)
 
     def __call__(self, horizon: Horizon) -> Factor:
         """The function from samples seen to the factor of `optimizer.lr`."""
@@ -71,8 +84,8 @@ class Step:
     def __init__(self, *, at: list[str], factor: float = 0.1, warmup: str | None = None) -> None:
         if not isinstance(at, list | tuple) or not at:
             raise Refused(f"lr_schedule.at={at}: must be a list of lengths such as [50%,75%]")
-        self._warmup, self._factor = _length(warmup), factor
-        self._at = [Duration.parse(one) for one in at]
+        self._warmup, self._factor = _length(warmup), _number("factor", factor)
+        self._at = [_duration("at", one) for one in at]
 
     def __call__(self, horizon: Horizon) -> Factor:
         """The function from samples seen to the factor of `optimizer.lr`."""

@@ -33,8 +33,8 @@ class StockEpochLoop(_TrainingEpochLoop):
     """Lightning's epoch loop; when to validate is asked of the plan, where Lightning knows batches and epochs only."""
 
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
-        trainer = self.trainer
-        return trainer.enable_validation and trainer.lightning_module.is_validation_due()
+        module = self.trainer.lightning_module
+        return self.trainer.enable_validation and isinstance(module, MiniBatchModule) and module.is_validation_due()
 
 
 class LeanEpochLoop(StockEpochLoop):
@@ -102,6 +102,7 @@ class LeanFitLoop(_FitLoop):
         clock = module.parts.clock
         epochs, within = divmod(clock.done, clock.plan.iterations_per_epoch)
         for tracker in (self.epoch_progress.total, self.epoch_progress.current):
+            assert isinstance(tracker, _ProcessedTracker)
             tracker.ready = tracker.started = epochs + bool(within)
             tracker.processed = tracker.completed = epochs
         _count(self.epoch_loop.batch_progress, within, clock.done, stage="completed")

@@ -31,7 +31,7 @@ def dtype_of(precision: str) -> torch.dtype:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a forward pass of one sample shows: its outputs, the work, the fewest values a channel that BN gets of it."""
+    """What one sample's forward pass shows: outputs, work, the fewest values a channel that batch norm gets."""
 
     output: Any
     flops: float

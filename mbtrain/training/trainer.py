@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mbtrain.data.loader import Batches, Loader
 from mbtrain.plan.refused import Refused
@@ -51,7 +52,7 @@ def make_trainer(
             callbacks=[*callbacks, *ours],
             **extra,
         )
-    except (TypeError, ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (TypeError, ValueError, MisconfigurationException) as error:
         raise Refused(f"trainer.extra={list(extra)}: Lightning refuses it: {str(error).splitlines()[0]}") from error
     seam.trainer = trainer
     if options["loop"] == "stock":

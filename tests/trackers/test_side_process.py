@@ -10,6 +10,7 @@ import pytest
 
 from mbtrain.log.status import write_status
 from mbtrain.trackers import __main__ as side
+from mbtrain.trackers.guarded import Guarded
 
 MINE = """
 class Mine:
@@ -208,9 +209,9 @@ def test_a_second_process_for_the_same_tracker_waits_for_the_first(fake_run, sid
 
 
 def test_it_leaves_a_run_that_another_process_goes_on_with(fake_run):
-    fake_run.configure()
     write_status(fake_run.folder, "running")
-    is_at_end = side._end_of(fake_run.folder, [])
+    is_at_end = side._end_of(fake_run.folder, [Guarded("mine", fake_run.folder, lambda: print)])
+    assert not is_at_end()
     status = orjson.loads((fake_run.folder / "status.json").read_bytes())
     (fake_run.folder / "status.json").write_bytes(orjson.dumps(status | {"pid": os.getppid()}))
     assert is_at_end()

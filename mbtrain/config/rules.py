@@ -1,0 +1,106 @@
+"""The rules between our keys, as far as they can be known without data, model or torch."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mbtrain.config.shown import shown
+from mbtrain.plan.batch import micro_size_of, usable_micro_size
+from mbtrain.plan.duration import Duration
+from mbtrain.plan.refused import Refused
+
+# Trainer arguments that are ours, with the key to use instead; the rest of Lightning's may be given in trainer.extra.
+OURS = {
+    "accumulate_grad_batches": "batch.accumulate or batch.micro_size",
+    "gradient_clip_val": "optimizer.clip_norm",
+    "gradient_clip_algorithm": "optimizer.clip_norm",
+    "max_epochs": "duration",
+    "max_steps": "duration",
+    "min_epochs": "duration",
+    "min_steps": "duration",
+    "max_time": "duration",
+    "limit_train_batches": "duration",
+    "overfit_batches": "duration",
+    "fast_dev_run": "duration=1it",
+    "val_check_interval": "validate.every",
+    "check_val_every_n_epoch": "validate.every",
+    "limit_val_batches": "dataset.val_fraction",
+    "num_sanity_val_steps": "validate.every",
+    "reload_dataloaders_every_n_epochs": "dataset",
+    "use_distributed_sampler": "sampler",
+    "enable_progress_bar": "trainer.progress",
+    "enable_checkpointing": "checkpoint.every",
+    "logger": "tracker",
+    "log_every_n_steps": "tracker (every iteration is logged)",
+    "accelerator": "trainer.accelerator",
+    "devices": "trainer.devices",
+    "precision": "trainer.precision",
+    "deterministic": "trainer.deterministic",
+    "default_root_dir": "run_dir",
+    "inference_mode": "validate",
+    "barebones": "trainer.loop",
+}
+
+
+def conflicts(config: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each pair of keys of a valid config that do not go together."""
+    yield from _of_sizes(config)
+    yield from _of_extra(config["trainer"]["extra"])
+    yield from _of_parts(config)
+    if Duration.parse(config["duration"]).unit == "%":
+        yield f"duration={config['duration']}: the run's length cannot be a part of itself, use ep, it or sp"
+    validate = config["validate"]
+    if validate["patience"] is not None and validate["best"] is None:
+        yield f"validate.patience={validate['patience']}: needs validate.best=KEY to say what should get better"
+    if config["trainer"]["precision"] == "16-mixed" and config["trainer"]["accelerator"] == "cpu":
+        yield "trainer.precision=16-mixed: needs a GPU, on a CPU use trainer.precision=bf16-mixed"
+
+
+def _of_sizes(config: Mapping[str, Any]) -> Iterator[str]:
+    batch, group_size = config["batch"], config["batch_norm"]["group_size"]
+    try:
+        micro_size = micro_size_known(batch)
+        is_split = micro_size is not None and (batch["size"] == "all" or micro_size < batch["size"])
+        if is_split and group_size is not None and config["batch_norm"]["kind"] == "batch":
+            usable_micro_size(micro_size, group_size)
+    except Refused as error:
+        yield str(error)
+
+
+def _of_extra(extra: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted(set(extra) & set(OURS)):
+        yield f"trainer.extra.{key}: is set by mbtrain, use {OURS[key]} instead"
+    callbacks = extra.get("callbacks") or []
+    if not isinstance(callbacks, list) or not all(isinstance(one, Mapping) and "_target_" in one for one in callbacks):
+        yield f"trainer.extra.callbacks={shown(callbacks)}: must be a list of {{_target_: my_data.MyCallback}}"
+
+
+def _of_parts(config: Mapping[str, Any]) -> Iterator[str]:
+    """Of probes and trackers, which are mappings by name."""
+    for group in ("probe", "tracker"):
+        for name, node in config[group].items():
+            if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+                yield f"{group}.{name}: names no _target_; {group}=NAME chooses one, {group}=[A,B] several"
+    for name, node in config["probe"].items():
+        every = node.get("every") if isinstance(node, Mapping) else None
+        try:
+            Duration.parse(every)
+        except Refused as error:
+            yield f"probe.{name}.every={error}"
+
+
+def micro_size_known(batch: Mapping[str, Any]) -> int | None:
+    """The micro size as far as it is known before the data is: null where there is none or the size is `all`."""
+    size, micro_size, accumulate = batch["size"], batch["micro_size"], batch["accumulate"]
+    if accumulate is None or size == "all":
+        if accumulate is not None and micro_size is not None:
+            raise Refused(
+                f"batch.accumulate={accumulate} and batch.micro_size={micro_size}: with batch.size=all give one of them"
+            )
+        return micro_size
+    derived = micro_size_of(size=size, accumulate=accumulate)
+    if micro_size is not None and micro_size != derived:
+        raise Refused(
+            f"batch.accumulate={accumulate} means batch.micro_size={derived}, but batch.micro_size={micro_size} "
+            "is given too: leave one of them out"
+        )
+    return derived
