@@ -1,5 +1,7 @@
 """Puts together what a config names: data, plan, model, loss, update, probes; refuses what does not go together."""
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -189,7 +191,12 @@ def _loss(config: Mapping[str, Any], num_outputs: int) -> Any:
         offered["reduction"] = "none"
     if isinstance(target, type):
         return as_loss(build(node, key="loss", trust=config["trust"], offered=offered))
-    return target
+    asked = inspect.signature(target).parameters
+    options = {name: value for name, value in node.items() if name != "_target_"}
+    for name in options:
+        if name not in asked:
+            raise Refused(f"loss.{name}={options[name]}: {_name(node)} takes no {name}; it takes {', '.join(asked)}")
+    return functools.partial(target, **{name: value for name, value in offered.items() if name in asked} | options)
 
 
 def _scores(data: Data, loss: Any, config: Mapping[str, Any]) -> Scores:

@@ -59,8 +59,9 @@ def _of_sizes(config: Mapping[str, Any]) -> Iterator[str]:
     batch, group_size = config["batch"], config["batch_norm"]["group_size"]
     try:
         micro_size = micro_size_known(batch)
-        is_split = micro_size is not None and (batch["size"] == "all" or micro_size < batch["size"])
-        if is_split and group_size is not None and config["batch_norm"]["kind"] == "batch":
+        if micro_size is None or group_size is None or config["batch_norm"]["kind"] != "batch":
+            return
+        if batch["size"] == "all" or micro_size < batch["size"]:
             usable_micro_size(micro_size, group_size)
     except Refused as error:
         yield str(error)

@@ -70,4 +70,5 @@ def losses_of(loss: Loss, output: Any, target: Any) -> tuple[Tensor, Tensor | No
 
 
 def _name(loss: Any) -> str:
+    loss = getattr(loss, "func", loss)  # a partial's function
     return getattr(loss, "__name__", type(loss).__name__)

@@ -85,7 +85,7 @@ def cut(
     if group is None or (num_ranks > 1 and group > -(-size // num_ranks)):
         return _cut_freely(size, micro_size, num_ranks, is_synchronised=group is not None)
     groups = bn_groups(size, group)
-    per_micro = len(groups) if micro_size is None else usable_micro_size(max(micro_size, group), group) // group
+    per_micro = len(groups) if micro_size is None else usable_micro_size(micro_size, group) // group
     shares, start = [], 0
     for count in _evenly(len(groups), num_ranks):
         mine, groups = groups[:count], groups[count:]

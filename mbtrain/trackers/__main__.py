@@ -144,7 +144,7 @@ def _import_ahead(names: Sequence[str]) -> None:
 
 
 def _has_begun(run_dir: Path, *, trainer: int) -> bool:
-    """Wait until the trainer has said in `status.json` that it runs; False where it ended without.
+    """Wait until the trainer has left its config and said in `status.json` that it runs; False if it ended without.
 
     A folder that is resumed has the state of an earlier process: hence its number. The trainer's end is also the end of
     our stdin, where that is a pipe.
@@ -154,7 +154,7 @@ def _has_begun(run_dir: Path, *, trainer: int) -> bool:
     while True:
         has_left = left.is_set() or not process_lives(trainer)
         status = read_status(run_dir)
-        if status is not None and status["pid"] == trainer:
+        if status is not None and status["pid"] == trainer and (run_dir / "config.yaml").exists():
             return True
         if has_left:
             return False

@@ -92,12 +92,11 @@ class Wandb:
 
     @property
     def address(self) -> str | None:
-        """The run's page, or its folder with the commands that show it here and send it there."""
+        """The run's page, or the commands that show its folder here and send it there."""
         if not self._is_offline:
             return self._run.url
-        folder = self._run_dir / "wandb" / Path(self._run.settings.sync_dir).name
-        shown = shlex.quote(str(folder))
-        return f"{folder}: wandb leet {shown} shows it, wandb sync {shown} uploads it"
+        shown = shlex.quote(str(self._run_dir / "wandb" / Path(self._run.settings.sync_dir).name))
+        return f"wandb leet {shown} (to upload it: wandb sync {shown})"
 
     def _send(self) -> None:
         if self._pending:

@@ -172,6 +172,14 @@ def test_the_state_of_an_earlier_process_is_not_taken_for_the_trainer_s(fake_run
     assert iterations(fake_run) == list(range(1, 9))
 
 
+def test_a_run_has_begun_when_its_config_is_there_too(fake_run, monkeypatch):
+    write_status(fake_run.folder, "running")
+    monkeypatch.setattr(side, "_set_at_end_of_input", lambda left: None)
+    monkeypatch.setattr(side.time, "sleep", lambda seconds: fake_run.configure("csv"))
+    assert side._has_begun(fake_run.folder, trainer=os.getpid())
+    assert (fake_run.folder / "config.yaml").exists()
+
+
 def test_it_gives_up_silently_when_the_trainer_ends_without_a_run(fake_run, side_process):
     process = side_process("csv", "--wait", str(os.getpid()))
     stdout, stderr = process.communicate()  # closes its stdin

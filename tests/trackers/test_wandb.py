@@ -124,11 +124,9 @@ def test_nothing_lands_in_the_home_folder_or_beside_the_run(finished, environ, t
 
 
 @pytest.mark.slow
-def test_the_address_names_the_folder_and_commands_that_open_it(finished):
+def test_the_address_is_the_commands_that_open_and_upload_the_folder(finished):
     (folder,) = offline_folders(finished)
-    assert finished.state("wandb")["address"].startswith(
-        f"{folder}: wandb leet '{folder}' shows it, wandb sync '{folder}'"
-    )
+    assert finished.state("wandb")["address"] == f"wandb leet '{folder}' (to upload it: wandb sync '{folder}')"
 
 
 @pytest.mark.slow
