@@ -84,7 +84,8 @@ class Assembly:
 
 def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembly:
     """Build everything; raises Refused in one line before anything is trained. `chosen` is what a resume brings."""
-    device, dtype = device_of(config["trainer"]["accelerator"]), dtype_of(config["trainer"]["precision"])
+    precision = config["trainer"]["precision"]
+    device, dtype = device_of(config["trainer"]["accelerator"], precision), dtype_of(precision)
     data = _data(config, device, dtype)
     order, plan = _order_and_plan(config, len(data.train))
     groups = BnGroups()
@@ -175,6 +176,8 @@ def _model(config: Mapping[str, Any], data: Data, groups: BnGroups) -> tuple[nn.
             "model.num_outputs: the data set does not say how many classes or numbers there are: "
             "give it an attribute num_classes, or set +model.num_outputs=N"
         )
+    if data.num_classes is not None and known < data.num_classes:
+        raise Refused(f"model.num_outputs={known}: the data have {data.num_classes} classes: give at least as many")
     model = build_model(config, groups, input_shape=data.input_shape, num_outputs=known)
     if config["model"]["weights"] is not None:
         from mbtrain.finished_run import load_weights
@@ -289,7 +292,11 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     if config["trainer"]["precision"] != "16-mixed":
         # torch's fused kernels are the same rule in one pass; under float16 the scaler needs the plain ones.
         offered["fused"] = True
-    optimizer = build(node, key="optimizer", trust=config["trust"], offered=offered, leave=("clip_norm", "decay_norms"))
+    leave = ("clip_norm", "decay_norms")
+    try:
+        optimizer = build(node, key="optimizer", trust=config["trust"], offered=offered, leave=leave)
+    except (ValueError, TypeError) as error:
+        raise error if isinstance(error, Refused) else Refused(f"optimizer={_name(node)}: {error}") from error
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise Refused(f"optimizer._target_={node['_target_']}: gives a {type(optimizer).__name__}, not an Optimizer")
     return optimizer

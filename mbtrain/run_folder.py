@@ -78,10 +78,11 @@ class RunFolder:
 
     def begin(self, config: Mapping[str, Any], *, threads: int) -> None:
         """Write what was asked for and chosen; from here on there is a run."""
-        write_status(self.path, "running")
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         replace_text(self.path / "chosen.json", json.dumps({"threads": threads}))
         replace_text(self.path / "config.yaml", text)
+        # Last: it tells the side process that the config beside it is this run's.
+        write_status(self.path, "running")
 
     def admit(self, config: Mapping[str, Any]) -> None:
         """Refuse a start that would overwrite or mix: another config, files of something else, `resume=never`."""

@@ -71,11 +71,11 @@ def test_plan_is_told_in_one_line(overrides: list[str], line: str) -> None:
         (["loss=mse"], "loss=MeanSquaredError: the targets are classes, not numbers: take loss=cross_entropy"),
         (["dataset=synthetic", "dataset.task=numbers"], "the targets are numbers, not classes: take loss=mse"),
         (["dataset=synthetic", "model=cnn"], "model=cnn with 2 blocks needs images"),
-        (["+model.num_outputs=3"], "do not take the data|gives .* outputs"),
+        (["+model.num_outputs=3"], "model.num_outputs=3: the data have 10 classes"),
         (["model.hiden=[3]"], "model.hiden"),
         (["+model.hiden=[3]"], "model.hiden=.*did you mean model.hidden"),
         (["+optimizer.nestrov=true"], "optimizer.nestrov=.*did you mean optimizer.nesterov"),
-        (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer"),
+        (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer=SGD: Nesterov momentum requires"),
         (["loss._target_=torch.nn.Linear", "+loss.in_features=64", "+loss.out_features=1"], "loss"),
         (["trainer.accelerator=gpu"], "there is no GPU"),
         (["trainer.precision=16-mixed", "trainer.accelerator=auto"], "needs a GPU"),
@@ -99,8 +99,6 @@ def test_what_does_not_go_together_is_refused_and_leaves_no_folder(
 
 
 def test_batch_norm_on_one_value_a_channel_is_refused_with_its_cure() -> None:
-    flat = ["model._target_=torch.nn.Sequential", "~model.hidden", "~model.dropout"]
-    del flat
     overrides = ["batch.size=17", "dataset.val_fraction=0", "trust=[tests]", "model=mlp"]
     overrides += ["model._target_=tests.test_assembly.Flat", "~model.hidden", "~model.dropout"]
     assert assembled(*overrides, "batch.size=32").plan.tail == 30
@@ -130,24 +128,30 @@ def weighted(output: torch.Tensor, target: torch.Tensor, gamma: float) -> torch.
     return gamma * torch.nn.functional.cross_entropy(output, target, reduction="none")
 
 
-LOSS = ["trust=[tests]", "~loss.class_weights", "~loss.label_smoothing", "~loss.ignore_index"]
+def conf_with(folder: Path, name: str, text: str) -> Path:
+    """A user's config folder with one choice."""
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return folder
 
 
-def test_loss_may_be_a_function_with_options(train: Callable[..., Any]) -> None:
-    losses = []
-    for gamma in (1, 3):
-        own = [*LOSS, "loss._target_=tests.test_assembly.weighted", f"+loss.gamma={gamma}"]
-        losses.append(rows(train(*own, "duration=1it").run_dir)[0]["train/loss"])
+def test_loss_may_be_a_function_with_options(train: Callable[..., Any], tmp_path: Path) -> None:
+    conf = conf_with(tmp_path / "conf", "loss/own.yaml", "_target_: tests.test_assembly.weighted\ngamma: 1.0\n")
+    own = ["trust=[tests]", "loss=own", "duration=1it"]
+    losses = [
+        rows(train(*own, f"loss.gamma={gamma}", config_dir=conf).run_dir)[0]["train/loss"] for gamma in (1.0, 3.0)
+    ]
     assert losses[1] == pytest.approx(3 * losses[0], rel=1e-6)
     with pytest.raises(Refused, match="loss.gama=3: weighted takes no gama"):
-        train(*LOSS, "loss._target_=tests.test_assembly.weighted", "+loss.gama=3")
+        train(*own, "+loss.gama=3", config_dir=conf)
 
 
-def test_torch_s_losses_are_built_without_their_mean(train: Callable[..., Any]) -> None:
-    bare = LOSS[1:]
-    for name in ("CrossEntropyLoss", "functional.cross_entropy"):
-        result = train(*bare, f"loss._target_=torch.nn.{name}", "duration=1it")
-        assert rows(result.run_dir)[0]["train/loss"] == rows(train("duration=1it").run_dir)[0]["train/loss"]
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "functional.cross_entropy"])
+def test_torch_s_losses_are_built_without_their_mean(train: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    conf = conf_with(tmp_path / "conf", "loss/own.yaml", f"_target_: torch.nn.{name}\n")
+    mine = train("loss=own", "duration=1it", config_dir=conf)
+    assert rows(mine.run_dir)[0]["train/loss"] == rows(train("duration=1it").run_dir)[0]["train/loss"]
 
 
 @pytest.mark.parametrize("optimizer", ["RMSprop", "Adagrad", "NAdam"])

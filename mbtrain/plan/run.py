@@ -42,7 +42,7 @@ class RunPlan:
                 f"batch.size={batch_size} with batch.drop_last=true leaves no mini-batch of {num_samples} samples: "
                 "lower batch.size or set batch.drop_last=false"
             )
-        self.tail = rest
+        self.tail = 0 if drop_last else rest
         self.samples_per_epoch = full * self.batch_size + self.tail
         self.iterations_per_epoch = full + bool(self.tail)
         if duration.unit == "%":

@@ -16,12 +16,15 @@ DTYPES = {"64-true": torch.float64}
 FLOPS_WORTH_THREADS = 2e8
 
 
-def device_of(accelerator: str) -> torch.device:
+def device_of(accelerator: str, precision: str) -> torch.device:
     """The device that `trainer.accelerator` names; `auto` is a GPU where there is one."""
     has_gpu = torch.cuda.is_available()
     if accelerator == "gpu" and not has_gpu:
         raise Refused("trainer.accelerator=gpu: there is no GPU that torch can use, take trainer.accelerator=auto")
-    return torch.device("cuda", 0) if has_gpu and accelerator != "cpu" else torch.device("cpu")
+    device = torch.device("cuda", 0) if has_gpu and accelerator != "cpu" else torch.device("cpu")
+    if precision == "16-mixed" and device.type == "cpu":
+        raise Refused("trainer.precision=16-mixed: needs a GPU, on a CPU use trainer.precision=bf16-mixed")
+    return device
 
 
 def dtype_of(precision: str) -> torch.dtype:
