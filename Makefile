@@ -31,7 +31,7 @@ check: $(VENV)/.dev  ## lint and types
 	$(BIN)/pyright
 
 test: check  ## lint, types and all tests (what CI runs)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --cov=mbtrain.plan --cov=mbtrain.core --cov-report=term --cov-fail-under=100 $(ARGS)
 
 quick: $(VENV)/.dev  ## the tests that take under two minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)

@@ -1,5 +1,6 @@
 """Seeds that depend on (seed, iteration) alone."""
 
+import pytest
 import torch
 
 from mbtrain.core.random import ITERATION, mix, seed_iteration, seed_weights
@@ -33,3 +34,10 @@ def test_weights_are_drawn_from_the_seed() -> None:
         seed_weights(seed)
         draws.append(torch.rand(4))
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def test_generator_of_the_gpu_is_seeded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    generators = [torch.Generator(), torch.Generator()]
+    monkeypatch.setattr(torch.cuda, "default_generators", generators)
+    seed_iteration(3, 5, torch.device("cuda", 1))
+    assert generators[1].initial_seed() == torch.default_generator.initial_seed() == mix(3, ITERATION, 5)
