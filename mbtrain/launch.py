@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from mbtrain.plan.refused import Refused
 from mbtrain.run_folder import continued
@@ -80,26 +80,31 @@ def _trained(config: Mapping[str, Any], console: Console, side: SideProcess) -> 
 
 
 def _tell(result: "Result", side: SideProcess, console: Console) -> None:
-    """The table at the end."""
+    """The table at the end; lines are not folded, so that a path or a command can be copied."""
     run_dir, values = result.run_dir, result.values
     if not result.is_new:
         console.print(f"{run_dir} is finished already: nothing to do", highlight=False, soft_wrap=True)
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for key, value in values.items():
-        if key.startswith(("test/", "val/", "best/test/")) and isinstance(value, float):
-            table.add_row(_spoken(key), f"{value:.2%}" if key.endswith(("accuracy", "top5")) else f"{value:.4f}")
-    table.add_row("iterations", f"{values['iterations']:,} in {values['epochs']:,} epochs")
-    table.add_row("speed", f"{values['samples_per_s'] or 0:,.0f} samples/s, {values['seconds']:.1f} s in all")
-    table.add_row("log", f"{run_dir}/iterations.jsonl, epochs.jsonl, result.json")
+    lines = [(_spoken(key), _score(key, value)) for key, value in values.items() if _is_score(key, value)]
+    lines.append(("iterations", f"{values['iterations']:,} in {values['epochs']:,} epochs"))
+    lines.append(("speed", f"{values['samples_per_s'] or 0:,.0f} samples/s, {values['seconds']:.1f} s of training"))
+    lines.append(("log", f"{run_dir}/iterations.jsonl, epochs.jsonl, result.json"))
     if result.is_new:
         for line in side.finish():
             name, _, rest = line.partition(": ")
-            table.add_row(name, rest)
-    table.add_row("load it", f"mbtrain.load({str(run_dir)!r})")
-    table.add_row("continue it", f"mbtrain resume={shlex.quote(str(run_dir))} duration={_twice(values['duration'])}")
-    console.print(table, highlight=False, soft_wrap=True)
+            lines.append((f"open {name}", rest))
+    lines.append(("load it", f"mbtrain.load({str(run_dir)!r})"))
+    lines.append(("continue it", f"mbtrain resume={shlex.quote(str(run_dir))} duration={_twice(values['duration'])}"))
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        console.print(f"[bold]{label:<{width}}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _is_score(key: str, value: Any) -> bool:
+    return key.startswith(("test/", "val/", "best/test/")) and isinstance(value, float)
+
+
+def _score(key: str, value: float) -> str:
+    return f"{value:.2%}" if key.endswith(("accuracy", "top5")) else f"{value:.4f}"
 
 
 def _spoken(key: str) -> str:

@@ -21,6 +21,7 @@ from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, Seam, loadable, save_weights
 from mbtrain.training.clock import Clock
 from mbtrain.training.module import MiniBatchModule, Parts
+from mbtrain.training.place import threads
 from mbtrain.training.progress import ProgressBar
 from mbtrain.training.recorder import Recorder
 from mbtrain.training.signals import Interrupted, Signals
@@ -52,10 +53,9 @@ def train(config: Mapping[str, Any], console: Console) -> Result:
     if finished is not None and folder.saved_config()["duration"] == config["duration"]:
         return Result(folder.path, finished, is_new=False)
     assembly = assemble(config, chosen=folder.chosen())
-    torch.set_num_threads(assembly.threads)
     for line in (*assembly.data.notes, assembly.plan_line):
-        console.print(line, highlight=False, soft_wrap=True)
-    with folder.opened(), locked(folder.path):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    with folder.opened(), locked(folder.path), threads(assembly.threads):
         return Result(folder.path, _train(config, assembly, folder, console))
 
 

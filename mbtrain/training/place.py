@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,17 @@ def tried(model: nn.Module, inputs: Any) -> Trial:
 def threads_for(flops: float) -> int:
     """The fixed rule: one thread for small work, else one a core that this process may use."""
     return 1 if flops < FLOPS_WORTH_THREADS else num_cores()
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """torch computes with `number` threads for the length of a block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def num_cores() -> int:
