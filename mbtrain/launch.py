@@ -1,8 +1,13 @@
 """Starts one run from a checked config: trackers first, then torch, and a table at the end."""
 
+import os
+import re
 import shlex
+import shutil
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -91,9 +96,9 @@ def _tell(result: "Result", side: SideProcess, console: Console) -> None:
     if result.is_new:
         for line in side.finish():
             name, _, rest = line.partition(": ")
-            lines.append((f"open {name}", rest))
+            lines.append((f"open {name}", re.sub(r"(?<!\S)(wandb|tensorboard|trackio) ", _called, rest)))
     lines.append(("load it", f"mbtrain.load({str(run_dir)!r})"))
-    lines.append(("continue it", f"mbtrain resume={shlex.quote(str(run_dir))} duration={_twice(values['duration'])}"))
+    lines.append(("continue it", f"{_command('mbtrain')} {_resume(run_dir)} duration={_twice(values['duration'])}"))
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         console.print(f"[bold]{label:<{width}}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
@@ -119,4 +124,20 @@ def _twice(duration: str) -> str:
 
 
 def _continue_line(run_dir: str) -> str:
-    return f"mbtrain resume={shlex.quote(str(run_dir))} goes on from the last checkpoint"
+    return f"{_command('mbtrain')} {_resume(run_dir)} goes on from the last checkpoint"
+
+
+def _resume(run_dir: object) -> str:
+    return f"resume={shlex.quote(str(run_dir))}"
+
+
+def _called(match: re.Match[str]) -> str:
+    return f"{_command(match[1])} "
+
+
+def _command(name: str) -> str:
+    """How a command of this environment is called from here: by its name alone only where that finds it."""
+    own, found = Path(sys.prefix, "bin", name), shutil.which(name)
+    if not own.exists() or (found is not None and Path(found).resolve() == own.resolve()):
+        return name
+    return shlex.quote(os.path.relpath(own))
