@@ -68,4 +68,4 @@ class Cadence:
         """Whether iteration `index` (from 0), which moved samples_seen so, is the first at or after a multiple."""
         if self._iterations:
             return (index + 1) % self._iterations == 0
-        return samples_after // self._samples >= samples_before // self._samples
+        return samples_after // self._samples > samples_before // self._samples

@@ -146,6 +146,11 @@ def test_micro_size_larger_than_the_mini_batch_is_one_micro_batch() -> None:
     assert edges_of(cut(10, micro_size=64)) == [(0, 10)]
 
 
+@pytest.mark.parametrize(("micro_size", "group_size", "usable"), [(30, 8, 24), (32, 8, 32), (8, 8, 8), (9, 1, 9)])
+def test_usable_micro_size_is_whole_groups(micro_size: int, group_size: int, usable: int) -> None:
+    assert usable_micro_size(micro_size, group_size) == usable
+
+
 def test_group_larger_than_micro_size_is_refused_naming_the_usual_practice() -> None:
     with pytest.raises(Refused, match=r"batch_norm.group_size=64 is larger.*set batch_norm.group_size=32"):
         usable_micro_size(32, 64)

@@ -41,10 +41,12 @@ def test_drop_last_leaves_the_tail_out_and_nothing_else(num_samples: int, data: 
     assert run.samples_per_epoch == num_samples // batch_size * batch_size
 
 
-@given(samples, batches)
-def test_samples_seen_go_on_where_the_iteration_before_ended(num_samples: int, batch_size: int | str) -> None:
+@given(samples, st.integers(1, 60), st.booleans())
+def test_samples_seen_go_on_where_the_iteration_before_ended(
+    num_samples: int, batch_size: int, drop_last: bool
+) -> None:
     seen = 0
-    for one in iterations(plan(num_samples, batch_size)):
+    for one in iterations(plan(num_samples, min(batch_size, num_samples), drop_last=drop_last)):
         assert one.samples_before == seen
         seen = one.samples_after
 
