@@ -14,6 +14,7 @@ from torch import nn
 
 from mbtrain.config.build import build, find
 from mbtrain.core.random import mix, seed_weights
+from mbtrain.cutting import cutting_of, plan_line
 from mbtrain.data.loader import Batches, Cut, Loader, Order
 from mbtrain.data.prepare import Data, Options, prepare
 from mbtrain.data.sources import DatasetSource, MemorySource, Source
@@ -23,7 +24,6 @@ from mbtrain.norm.convert import convert
 from mbtrain.norm.groups import BnGroups, has_batch_norm
 from mbtrain.optim.ema import Ema
 from mbtrain.optim.groups import parameter_groups
-from mbtrain.plan.batch import bn_groups, cut, micro_size_of, usable_micro_size
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.order import checked
 from mbtrain.plan.refused import Refused
@@ -96,8 +96,8 @@ def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembl
         loss.to(device)
     scores = _scores(data, loss, config)
     trial = _try_out(config, data, model, loss, num_outputs)
-    cutter, micro_size, notes = _cutter(config, plan, model, is_flat=trial.values_per_channel == 1)
-    threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(trial.flops * micro_size)
+    cutting = cutting_of(config, plan, has_bn=has_batch_norm(model), is_flat=trial.values_per_channel == 1)
+    threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(trial.flops * cutting.micro_size)
     lr_of = build(config["lr_schedule"], key="lr_schedule", trust=config["trust"])(plan)
     parameters = [one for one in model.parameters() if one.requires_grad]
     if not parameters:
@@ -109,7 +109,7 @@ def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembl
         data=data,
         plan=plan,
         order=order,
-        cut=cutter,
+        cut=cutting.cut,
         model=model,
         groups=groups,
         loss=loss,
@@ -120,7 +120,7 @@ def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembl
         probes=_probes(config, plan),
         num_outputs=num_outputs,
         threads=threads,
-        plan_line=plan_line(config, plan, cutter, notes, has_bn=has_batch_norm(model)),
+        plan_line=plan_line(config, plan, cutting),
         workers=_workers(config, data.train),
         callbacks=_callbacks(config),
     )
@@ -208,47 +208,6 @@ def _scores(data: Data, loss: Any, config: Mapping[str, Any]) -> Scores:
     return ClassScores(ignore_index=config["loss"].get("ignore_index"))
 
 
-def _cutter(config: Mapping[str, Any], plan: RunPlan, model: nn.Module, *, is_flat: bool) -> tuple[Cut, int, list[str]]:
-    """How a mini-batch is cut, the micro size in use, and what to say of it."""
-    batch, wanted = config["batch"], config["batch_norm"]["group_size"]
-    size, micro_size, notes = plan.batch_size, batch["micro_size"], []
-    if batch["accumulate"] is not None:
-        whole = size if batch["size"] == "all" else batch["size"]
-        micro_size = micro_size_of(size=whole, accumulate=batch["accumulate"])
-    if not has_batch_norm(model):
-        if wanted is not None:
-            notes.append(f"no batch norm in use: batch_norm.group_size={wanted} changes nothing")
-        return (lambda n: cut(n, micro_size=micro_size)[0].micro_batches), min(micro_size or size, size), notes
-    group_size = size if wanted is None else wanted
-    if micro_size is not None and micro_size < size:
-        if wanted is None:
-            raise Refused(
-                f"batch.micro_size={micro_size} splits the mini-batch of {size}, over all of which batch norm is taken "
-                f"(batch_norm.group_size=null): set batch_norm.group_size={micro_size}, as accumulation usually does, "
-                "or leave micro_size out"
-            )
-        usable = usable_micro_size(micro_size, min(group_size, size))
-        if usable != micro_size:
-            notes.append(f"batch.micro_size={micro_size} rounded down to {usable}, whole groups of {group_size}")
-        micro_size = usable
-    if is_flat:
-        _refuse_lonely_samples(plan, group_size)
-
-    def cutter(n: int) -> Any:
-        return cut(n, micro_size=micro_size, group_size=group_size if wanted is not None else n)[0].micro_batches
-
-    return cutter, min(micro_size or size, size), notes
-
-
-def _refuse_lonely_samples(plan: RunPlan, group_size: int) -> None:
-    """A layer on [n, channels] has one value a channel and sample: a group of one sample has no variance there."""
-    for size in plan.sizes:
-        if min(bn_groups(size, min(group_size, size))) == 1:
-            what = f"batch_norm.group_size={group_size}" if group_size == 1 < size else f"a mini-batch of {size}"
-            cure = "batch.drop_last=true" if size == plan.tail else "a size of 2 or more, or batch_norm=layer_norm"
-            raise Refused(f"{what}: leaves a BN group of one sample, which has no variance: set {cure}")
-
-
 def _try_out(config: Mapping[str, Any], data: Data, model: nn.Module, loss: Loss, num_outputs: int) -> Trial:
     """One sample through model and loss, without a trace: shapes and types go together, or Refused."""
     source = data.train
@@ -328,31 +287,3 @@ def _workers(config: Mapping[str, Any], source: Source) -> int:
         return 0
     wanted = config["dataset"]["workers"]
     return min(4, num_cores() - 1) if wanted is None else wanted
-
-
-def plan_line(config: Mapping[str, Any], plan: RunPlan, cutter: Cut, notes: list[str], *, has_bn: bool) -> str:
-    """The plan of the run in one line.
-
-    batch 256 = 8 micro-batches of 32, batch norm over 32; 54,000 samples, 211 iterations per epoch, the last of 240
-    """
-    micro = cutter(plan.batch_size)
-    parts = [f"batch {plan.batch_size:,}"]
-    sizes = sorted({one.size for one in micro}, reverse=True)
-    if len(micro) > 1:
-        last = "" if len(sizes) == 1 else f", the last of {micro[-1].size:,}"
-        parts.append(f" = {len(micro)} micro-batches of {micro[0].size:,}{last}")
-    if has_bn:
-        group = micro[0].groups[0] if micro[0].groups else plan.batch_size
-        parts.append(f", batch norm over {group:,}")
-    each = "iteration" if plan.iterations_per_epoch == 1 else "iterations"
-    tail = f", the last of {plan.tail:,}" if plan.tail else ""
-    dropped = plan.num_samples - plan.samples_per_epoch
-    left_out = f", {dropped:,} left out" if dropped else ""
-    parts.append(
-        f"; {plan.num_samples:,} samples, {plan.iterations_per_epoch:,} {each} per epoch{tail}{left_out}"
-        f"; {plan.num_iterations:,} in all"
-    )
-    wanted = config["batch"]["size"]
-    if wanted != "all" and wanted > plan.num_samples:
-        notes = [*notes, f"batch.size={wanted:,} is more than there is: every mini-batch is the whole set"]
-    return "".join(parts) + "".join(f" ({note})" for note in notes)
