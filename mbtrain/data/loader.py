@@ -41,15 +41,20 @@ class MiniBatch:
         augment: Augment | None,
         device: torch.device,
     ) -> None:
-        self.iteration, self.num_micro_batches, self._device = iteration, len(micro_batches), device
+        self.iteration, self.num_micro_batches, self.device = iteration, len(micro_batches), device
         self._micro_batches, self._gather, self._indices, self._augment = micro_batches, gather, indices, augment
 
     def micro_batches(self) -> Iterator[Micro]:
         """The parts, in order. What is random is drawn for the whole mini-batch first, so no cut changes it."""
         draws = None if self._augment is None else self._augment.draw(self.iteration.size, None)
         for micro in self._micro_batches:
-            places = _places(micro, self._device)
-            inputs, target = self._gather(places if self._indices is None else self._indices[places])
+            places = _places(micro, self.device)
+            if self._indices is None:
+                inputs, target = self._gather(places)
+            elif self.num_micro_batches == 1 and isinstance(places, slice):
+                inputs, target = self._gather(self._indices)
+            else:
+                inputs, target = self._gather(self._indices[places])
             if draws is not None:
                 assert self._augment is not None
                 inputs = self._augment.apply(inputs, {name: values[places] for name, values in draws.items()})

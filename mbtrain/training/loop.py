@@ -50,16 +50,18 @@ class LeanEpochLoop(StockEpochLoop):
             self.val_loop.batch_progress.total.reset()
         for mini_batch in loader:
             index = mini_batch.iteration.start // clock.plan.batch_size
-            _count(self.batch_progress, index + 1, clock.done + 1, stage="ready")
+            if starts:
+                _count(self.batch_progress, index + 1, clock.done + 1, stage="ready")
             self.batch_progress.is_last_batch = mini_batch.iteration.is_last_of_epoch
             for hook in starts:
                 hook(trainer, module, mini_batch, index)
             step(mini_batch, index)
-            _count(self.batch_progress, index + 1, clock.done, stage="processed")
+            if ends:
+                _count(self.batch_progress, index + 1, clock.done, stage="processed")
             for hook in ends:
                 hook(trainer, module, {}, mini_batch, index)
             _count(self.batch_progress, index + 1, clock.done, stage="completed")
-            if trainer.enable_validation and module.is_validation_due():
+            if module.is_validation_due() and trainer.enable_validation:
                 self._validate(module)
             self._batches_that_stepped += 1
             if not mini_batch.iteration.is_last_of_epoch:

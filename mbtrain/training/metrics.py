@@ -19,7 +19,10 @@ class ClassScores:
     def per_iteration(self, pairs: Pairs, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """(sums, counts) of each score for iterations of `sizes` targets, from all their outputs and targets."""
         target = torch.cat([target.reshape(-1) for _, target in pairs])
-        guess = torch.cat([output.argmax(1).reshape(-1) for output, _ in pairs])
+        if len({output.shape[1:] for output, _ in pairs}) == 1:
+            guess = torch.cat([output for output, _ in pairs]).argmax(1).reshape(-1)
+        else:
+            guess = torch.cat([output.argmax(1).reshape(-1) for output, _ in pairs])
         is_valid = self._is_valid(target)
         hits = (guess == target) if is_valid is None else (guess == target) & is_valid
         counts = target.new_tensor(sizes) if is_valid is None else by_iteration(is_valid, sizes)

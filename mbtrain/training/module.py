@@ -43,6 +43,11 @@ class Parts:
     validates: Cadence | None = None
 
 
+def is_ours(callback: pl.Callback) -> bool:
+    """Whether a callback is one of this package's, which look at no gradient."""
+    return type(callback).__module__.startswith("mbtrain.")
+
+
 class MiniBatchModule(pl.LightningModule):
     """Runs the iterations of a plan under Lightning's Trainer, by manual optimisation."""
 
@@ -68,16 +73,18 @@ class MiniBatchModule(pl.LightningModule):
     def training_step(self, mini_batch: MiniBatch, batch_idx: int) -> None:
         """Mean gradient of the whole mini-batch, clip, update, row."""
         parts, iteration = self.parts, mini_batch.iteration
+        # Not self.model: a module looks its parts up slowly.
+        model, loss = parts.model, parts.loss
         parts.recorder.begin()
-        seed_iteration(parts.seed, iteration.index, self.device)
+        seed_iteration(parts.seed, iteration.index, mini_batch.device)
         due = [one.probe for one in parts.probes if one.is_due(iteration)]
         pairs: list[tuple[Tensor, Tensor]] = []
 
         def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
             parts.groups.sizes = micro.groups
-            output = self.model(micro.inputs)
+            output = model(micro.inputs)
             pairs.append((output.detach(), micro.target))
-            return losses_of(self.loss, output, micro.target)
+            return losses_of(loss, output, micro.target)
 
         result = mean_gradient(
             mini_batch.micro_batches(),
@@ -85,7 +92,7 @@ class MiniBatchModule(pl.LightningModule):
             self._trained,
             num_micro_batches=mini_batch.num_micro_batches,
             loss_scale=parts.update.loss_scale,
-            observers=[probe.see_micro_gradient for probe in due if probe.needs_micro_gradients],
+            observers=[probe.see_micro_gradient for probe in due if getattr(probe, "needs_micro_gradients", False)],
         )
         norm = parts.update.set_gradient(result.gradient)
         extra = {} if norm is None else {"train/grad_norm": norm}
@@ -114,6 +121,7 @@ class MiniBatchModule(pl.LightningModule):
         self._before_step = [
             one.on_before_optimizer_step for one in callbacks if type(one).on_before_optimizer_step is not base
         ]
+        self.parts.update.shows_gradient = bool(self.parts.probes) or any(not is_ours(one) for one in callbacks)
         self._started_at = self.parts.clock.done
         self.trainer.should_stop = self.parts.validation.should_stop
         self.parts.recorder.start()

@@ -45,11 +45,12 @@ class Signals:
 
 
 class HeedSignals(pl.Callback):
-    """Takes the signals over once Lightning has set its own handlers, which would end a run without a checkpoint."""
+    """Takes the signals over in place of Lightning's own handlers, which end a run with exit code 0, no checkpoint."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Training starts."""
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Before Lightning would set its handlers: a signal that comes before the first iteration is heeded too."""
+        trainer._signal_connector.register_signal_handlers = lambda: None
         self._signals.install()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mbtrain.core.gradient import Gradient
 from mbtrain.optim.clip import clipped, global_norm
+from mbtrain.optim.direct import DirectStep
 from mbtrain.optim.ema import Ema
 
 
@@ -25,6 +26,13 @@ class Update:
         self._parameters, self.optimizer = list(parameters), optimizer
         self._clip_norm, self.ema, self.scaler = clip_norm, ema, scaler
         self._has_stepped = False
+        self._gradient: Gradient = []
+        self._direct = DirectStep(optimizer)
+        places = {id(one): place for place, one in enumerate(self._parameters)}
+        self._order = [places[id(one)] for group in optimizer.param_groups for one in group["params"]]
+        # Where nobody looks at `p.grad`, the direct step takes the gradient as it is.
+        self.shows_gradient = True
+        self._is_direct = self._direct.is_possible and scaler is None
         if scaler is not None:
             optimizer.register_step_post_hook(self._note_step)
 
@@ -43,7 +51,8 @@ class Update:
         if self._clip_norm is not None:
             norm = global_norm(gradient)
             gradient = clipped(gradient, self._clip_norm, norm)
-        if self.scaler is None or norm is not None:
+        self._gradient = gradient
+        if self.shows_gradient or not self._is_direct:
             self._assign(gradient)
         return norm
 
@@ -52,7 +61,9 @@ class Update:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         if self.scaler is None:
-            self.optimizer.step()
+            if not (self._is_direct and self._direct.try_step([self._gradient[place] for place in self._order])):
+                self._assign(self._gradient)
+                self.optimizer.step()
             has_stepped = True
         else:
             self._has_stepped = False

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from mbtrain import assembly as assembly_module
+from mbtrain.training.update import Update
 from tests.conftest import rows, without_times
 
 HOOKS = [
@@ -111,11 +112,18 @@ def test_one_iteration_is_one_update_one_row_and_one_global_step(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     steps: list[int] = []
-    original = torch.optim.SGD.step
-    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, *a: (steps.append(1), original(self, *a))[1])
+    original = Update.step
+
+    def step(self: Update, **options: Any) -> bool:
+        before = [one.clone() for one in self._parameters]
+        updated = original(self, **options)
+        steps.append(int(any(not torch.equal(a, b) for a, b in zip(before, self._parameters, strict=True))))
+        return updated
+
+    monkeypatch.setattr(Update, "step", step)
     result, diary = run_with(train, monkeypatch, loop, ["duration=2ep", "batch.micro_size=30"])
     table = rows(result.run_dir)
-    assert len(steps) == len(table) == result["iterations"] == 14
+    assert sum(steps) == len(steps) == len(table) == result["iterations"] == 14
     assert [row["iteration"] for row in table] == list(range(1, 15))
     assert diary.entries[-1][1] == 14
     ends = [entry for entry in diary.entries if entry[0] == "on_train_batch_end"]

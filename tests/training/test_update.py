@@ -104,3 +104,26 @@ def test_norms_and_biases_are_spared_from_decay() -> None:
     assert [id(one) for one in decayed["params"]] == [id(model[0].weight), id(model[2].weight)]
     assert {id(one) for one in spared["params"]} == {id(model[0].bias), id(model[1].weight), id(model[1].bias)}
     assert spared["weight_decay"] == 0 and "weight_decay" not in decayed
+
+
+@pytest.mark.parametrize("decays_norms", [True, False])
+@pytest.mark.parametrize("shows_gradient", [True, False])
+def test_direct_and_wrapped_updates_are_bit_equal(decays_norms: bool, shows_gradient: bool) -> None:
+    weights = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)).double()
+        optimizer = torch.optim.SGD(
+            parameter_groups(model, decays_norms=decays_norms), lr=1, momentum=0.9, weight_decay=0.1, fused=True
+        )
+        update = Update(list(model.parameters()), optimizer, clip_norm=None, ema=None)
+        update.shows_gradient = shows_gradient
+        if not fused:
+            update._is_direct = False
+        for step in range(5):
+            generator = torch.Generator().manual_seed(step)
+            gradient = [torch.randn(one.shape, generator=generator).double() for one in model.parameters()]
+            update.set_gradient(gradient)
+            assert update.step(lr=0.1, num_samples=4)
+        weights.append([one.detach().clone() for one in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))

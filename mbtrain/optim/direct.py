@@ -1,0 +1,87 @@
+"""torch.optim's fused SGD and AdamW called directly: the same kernels and state, without the wrapper's 60 us a step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbtrain.core.gradient import Gradient
+
+
+class DirectStep:
+    """Steps a torch.optim instance in its place; bit-equal to `optimizer.step()`, on its own state.
+
+    The first step is always the optimizer's own, which makes the state. `try_step` refuses, and leaves the step to the
+    optimizer, at any surprise: another class, an option that is not known here, a hook, a parameter without gradient.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self._step = {torch.optim.SGD: _sgd, torch.optim.AdamW: _adamw}.get(type(optimizer))
+        self.is_possible = self._step is not None and all(_is_plain(group) for group in optimizer.param_groups)
+
+    @torch.no_grad()
+    def try_step(self, gradient: Gradient) -> bool:
+        """Step with the gradients of all parameters, in the order of the groups; False where it was not done."""
+        optimizer = self._optimizer
+        if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+            return False
+        if any(one is None for one in gradient):
+            return False
+        groups = optimizer.param_groups
+        states = [[optimizer.state.get(parameter) for parameter in group["params"]] for group in groups]
+        if not all(state for part in states for state in part):
+            return False
+        assert self._step is not None
+        start = 0
+        for group, part in zip(groups, states, strict=True):
+            stop = start + len(part)
+            self._step(group, list(gradient[start:stop]), part)  # pyright: ignore[reportArgumentType]
+            start = stop
+        return True
+
+
+def _is_plain(group: Mapping[str, Any]) -> bool:
+    odd = ("maximize", "differentiable", "amsgrad", "capturable")
+    parameters = group["params"]
+    kinds = {(one.device, one.dtype) for one in parameters}
+    is_fused = bool(group.get("fused")) and not any(group.get(name) for name in odd)
+    return is_fused and len(kinds) == 1 and not any(torch.is_complex(one) for one in parameters)
+
+
+def _sgd(group: Mapping[str, Any], gradient: list[Tensor], states: Sequence[Mapping[str, Any]]) -> None:
+    momentum = group["momentum"]
+    torch._fused_sgd_(  # pyright: ignore[reportPrivateImportUsage]
+        group["params"],
+        gradient,
+        [state["momentum_buffer"] for state in states] if momentum else [],
+        weight_decay=group["weight_decay"],
+        momentum=momentum,
+        lr=group["lr"],
+        dampening=group["dampening"],
+        nesterov=group["nesterov"],
+        maximize=False,
+        is_first_step=False,
+    )
+
+
+def _adamw(group: Mapping[str, Any], gradient: list[Tensor], states: Sequence[Mapping[str, Any]]) -> None:
+    steps = [state["step"] for state in states]
+    torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
+    beta1, beta2 = group["betas"]
+    torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
+        group["params"],
+        gradient,
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        steps,
+        lr=group["lr"],
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        amsgrad=False,
+        maximize=False,
+    )
