@@ -43,5 +43,8 @@ format: $(VENV)/.dev  ## put the code into the house's format
 bench: $(VENV)/.dev  ## time mbtrain against the loop one writes by hand
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 
+keys: $(VENV)/.dev  ## write docs/keys.md, the reference of keys, from the schema
+	$(BIN)/python scripts/keys.py
+
 clean:  ## remove what the tools left (not runs, not data)
 	rm -rf .pytest_cache .ruff_cache .hypothesis dist build .coverage

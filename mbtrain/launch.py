@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mbtrain.plan.refused import Refused
-from mbtrain.run_folder import continued
+from mbtrain.run_folder import RunFolder, continued
 from mbtrain.side_process import SideProcess
 from mbtrain.trackers import missing
 
@@ -57,9 +57,10 @@ def run(config: dict[str, Any], overrides: Sequence[str], *, is_quiet: bool) -> 
 
 
 def _resumed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    if config["resume"] in ("auto", "never"):
-        return config
-    return continued(config["resume"], config, list(overrides))
+    if config["resume"] not in ("auto", "never"):
+        config = continued(config["resume"], config, list(overrides))
+    RunFolder(Path(config["run_dir"])).admit(config)
+    return config
 
 
 def _side_process(config: Mapping[str, Any]) -> SideProcess:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +60,7 @@ class RunFolder:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """The folder exists for the block; one that was made for it and stayed empty is taken away again."""
+        """The folder exists for the block; one that was made for it is taken away where nothing was trained in it."""
         made = [one for one in (self.path, *self.path.parents) if not one.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -70,9 +71,10 @@ class RunFolder:
         try:
             yield
         except Refused:
-            if made and self.is_empty:
-                (self.path / ".lock").unlink(missing_ok=True)
-                for one in made:
+            log = self.path / "iterations.jsonl"
+            if self.path in made and not (log.is_file() and log.stat().st_size):
+                shutil.rmtree(self.path)
+                for one in made[1:]:
                     one.rmdir()
             raise
 

@@ -169,7 +169,9 @@ def test_every_norm_trains(train: Callable[..., Any], norm: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear", "step"])
 def test_learning_rate_of_each_row_is_the_schedule_s(train: Callable[..., Any], schedule: str) -> None:
-    table = rows(train(f"lr_schedule={schedule}", "duration=4ep", "lr_schedule.warmup=1ep").run_dir)
+    table = rows(
+        train(f"lr_schedule={schedule}", "optimizer.lr=0.05", "duration=4ep", "lr_schedule.warmup=1ep").run_dir
+    )
     rates = [row["lr"] for row in table]
     assert rates[0] == pytest.approx(0.05 * 16 / 1294) and all(rate > 0 for rate in rates)
     assert max(rates) == pytest.approx(0.05, rel=0.03)

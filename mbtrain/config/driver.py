@@ -53,7 +53,7 @@ class Loader(ConfigLoaderImpl):
     def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
         loaded = super()._load_single_config(default, repo)
         is_shipped = loaded.provider in ("hydra", "schema") or loaded.path == f"file://{conf_dir()}"
-        if not is_shipped and not (default.primary and default.config_path != PRIMARY):
+        if not is_shipped and not default.primary:
             for key in ("trust", "hydra"):
                 if key in loaded.config:
                     raise Refused(
@@ -101,6 +101,8 @@ def driver(*, config_path: str | None = None, config_dir: str | Path | None = No
     for name, folder in (("config-path", config_path), ("config-dir", config_dir)):
         if folder is not None and not Path(folder).is_dir():
             raise Refused(f"--{name}={folder}: there is no such folder")
+    if config_dir is not None:
+        _refuse_doubles(Path(config_dir))
     GlobalHydra.instance().clear()
     version.setbase(HYDRA_VERSION_BASE)
     loader = Loader(_search_path(config_path, config_dir))
@@ -116,6 +118,14 @@ def driver(*, config_path: str | None = None, config_dir: str | Path | None = No
         raise Refused(one_line(error, keys=loader.keys())) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def _refuse_doubles(config_dir: Path) -> None:
+    """Hydra would take the shipped file and say nothing."""
+    for shipped in conf_dir().rglob("*.yaml"):
+        own = config_dir / shipped.relative_to(conf_dir())
+        if own.is_file() and own.read_bytes() != shipped.read_bytes():
+            raise Refused(f"{own}: has the name of a shipped file, which would be used: give yours a name of its own")
 
 
 def _search_path(config_path: str | None, config_dir: str | Path | None) -> Any:

@@ -53,9 +53,9 @@ def number(
     """
 
     def takes(value: Any) -> bool:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            return False
-        return above < value < below and at_least <= value <= at_most
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        # Neither nan nor an infinity is within open bounds.
+        return is_number and above < value < below and at_least <= value <= at_most
 
     bounds = {"above": above, "of at least": at_least, "below": below, "at most": at_most}
     words = " and ".join(f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound))

@@ -69,6 +69,8 @@ def _known_complaint(text: str, keys: Sequence[str]) -> str | None:
     if match := re.match(r"Ambiguous value for argument '([^'=]+)=(.*)'", text):
         key, values = match[1], match[2]
         return f"{key}={values}: is several values: add -m for a sweep over them, or write a list, {key}=[{values}]"
+    if match := re.match(r"Error merging override (.*)", text):
+        return f"{match[1]}: does not fit there: a mapping, a list and a single value cannot replace one another"
     if "does not support sweep type" in text:
         return f"-m: {text}: list the values, or give range(1,5)"
     return None

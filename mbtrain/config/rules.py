@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mbtrain.config.nearest import nearest
 from mbtrain.config.shown import shown
+from mbtrain.config.signature import lightnings
 from mbtrain.plan.batch import micro_size_of, usable_micro_size
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
@@ -68,8 +70,13 @@ def _of_sizes(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_extra(extra: Mapping[str, Any]) -> Iterator[str]:
-    for key in sorted(set(extra) & set(OURS)):
-        yield f"trainer.extra.{key}: is set by mbtrain, use {OURS[key]} instead"
+    takes = lightnings() if extra else None
+    for key in sorted(extra):
+        if key in OURS:
+            yield f"trainer.extra.{key}: is set by mbtrain, use {OURS[key]} instead"
+        elif takes is not None and key not in takes:
+            hint = nearest(key, takes, prefix=["trainer", "extra"])
+            yield f"trainer.extra.{key}={shown(extra[key])}: Lightning's Trainer has no such argument{hint}"
     callbacks = extra.get("callbacks") or []
     if not isinstance(callbacks, list) or not all(isinstance(one, Mapping) and "_target_" in one for one in callbacks):
         yield f"trainer.extra.callbacks={shown(callbacks)}: must be a list of {{_target_: my_data.MyCallback}}"

@@ -12,5 +12,5 @@ def shown(value: Any) -> str:
     '{a: [1, null]}'
     """
     text = "null" if value is None else yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
-    text = text.removesuffix("\n...").strip()
+    text = " ".join(text.removesuffix("\n...").split())
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,6 +1,7 @@
-"""What a class or function of ours takes, read from its source: so that a misspelt option is refused without torch."""
+"""What a class or function takes, read from its source: so that a misspelt option is refused without torch."""
 
 import ast
+from importlib.util import find_spec
 from pathlib import Path
 
 OURS = Path(__file__).parents[1]
@@ -14,8 +15,18 @@ def arguments_of(target: str) -> list[str] | None:
     """
     module, _, name = target.rpartition(".")
     file = OURS.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    if not target.startswith("mbtrain.") or not file.is_file():
-        return None
+    return arguments_in(file, name) if target.startswith("mbtrain.") and file.is_file() else None
+
+
+def lightnings() -> list[str] | None:
+    """The arguments of Lightning's Trainer, without importing it."""
+    spec = find_spec("pytorch_lightning")
+    assert spec is not None and spec.origin is not None
+    return arguments_in(Path(spec.origin).parent / "trainer" / "trainer.py", "Trainer")
+
+
+def arguments_in(file: Path, name: str) -> list[str] | None:
+    """The arguments of the class or function `name` in a file; None where it takes any, or is not there."""
     made = next((one for one in ast.parse(file.read_bytes()).body if getattr(one, "name", None) == name), None)
     if isinstance(made, ast.ClassDef):
         return _of_class(made)

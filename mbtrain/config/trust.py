@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mbtrain.config.shown import shown
 from mbtrain.plan.refused import Refused
 
 # By the first word of the key: a model cannot be a data set's downloader, nor a tracker a model.
@@ -38,7 +39,9 @@ def refuse_untrusted(target: object, *, key: str, trust: Sequence[str] = ()) -> 
     mbtrain.plan.refused.Refused: ...
     """
     if not isinstance(target, str) or not PACKAGE.fullmatch(target) or "." not in target:
-        raise Refused(f"{key}._target_={target}: is not the name of a class, such as my_data.Mine with trust=[my_data]")
+        raise Refused(
+            f"{key}._target_={shown(target)}: is not the name of a class, such as my_data.Mine with trust=[my_data]"
+        )
     if is_within(target, trust):
         return
     if is_within(target, TRUSTED.get(key.split(".")[0], ())) and not _has_private_part(target, key):

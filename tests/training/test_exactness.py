@@ -13,7 +13,14 @@ from mbtrain.assembly import assemble
 from mbtrain.config.compose import composed
 from tests.conftest import QUIET, final_weights, relative_difference, rows
 
-DOUBLE = ["trainer.precision=64-true", "dataset.val_fraction=0", "validate=never", "checkpoint.every=null"]
+DOUBLE = [
+    "optimizer.lr=0.05",
+    "optimizer.nesterov=false",
+    "trainer.precision=64-true",
+    "dataset.val_fraction=0",
+    "validate=never",
+    "checkpoint.every=null",
+]
 CNN = ["model=cnn", "model.channels=[4,8]", "duration=50it", "optimizer.lr=0.02"]
 
 
