@@ -7,7 +7,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
-from mbtrain.config.driver import PRIMARY, Driver, driver
+from mbtrain.config.driver import PRIMARY, Driver, driver, with_targets_quoted
 from mbtrain.config.messages import unknown_option
 from mbtrain.config.sweep import sweep
 from mbtrain.plan.refused import Refused
@@ -42,7 +42,7 @@ def parsed(arguments: Sequence[str]) -> tuple[Namespace, ArgumentParser]:
 
 
 def _driven(hydra: Driver, options: Namespace, parser: ArgumentParser, job: Job) -> int:
-    name, overrides = options.config_name or PRIMARY, options.overrides
+    name, overrides = options.config_name or PRIMARY, with_targets_quoted(options.overrides)
     if options.help:
         hydra.app_help(name, parser, options)
     elif options.hydra_help:

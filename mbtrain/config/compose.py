@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mbtrain.config.driver import PRIMARY, driver
+from mbtrain.config.driver import PRIMARY, driver, with_targets_quoted
 from mbtrain.config.messages import one_line
 from mbtrain.plan.refused import Refused
 
@@ -17,7 +17,7 @@ from mbtrain.plan.refused import Refused
 def composed(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> dict[str, Any]:
     """The plain, resolved config of a list of overrides, as the command line composes it; raises Refused."""
     with driver(config_dir=config_dir) as hydra:
-        config = hydra.compose_config(PRIMARY, list(overrides), RunMode.RUN, from_shell=False)
+        config = hydra.compose_config(PRIMARY, with_targets_quoted(overrides), RunMode.RUN, from_shell=False)
         HydraConfig.instance().set_config(config)
         return plain(config)
 

@@ -1,7 +1,7 @@
 """Hydra, driven: one composition a run, no file but a primary config decides what may run, complaints as Refused."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
@@ -118,6 +118,16 @@ def driver(*, config_path: str | None = None, config_dir: str | Path | None = No
         raise Refused(one_line(error, keys=loader.keys())) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def with_targets_quoted(overrides: Sequence[str]) -> list[str]:
+    """The overrides with `val/loss<1.6` and the like in quotes: Hydra's grammar has no < and >.
+
+    >>> with_targets_quoted(["validate.stop_at=val/loss<1.6", "seed=1"])
+    ['validate.stop_at="val/loss<1.6"', 'seed=1']
+    """
+    bare = r"(?<![\"'\w])val/\w+\s*[<>]=?\s*[-+.\w]+"
+    return [re.sub(bare, r'"\g<0>"', one) if one.startswith("validate.stop_at=") else one for one in overrides]
 
 
 def _refuse_doubles(config_dir: Path) -> None:

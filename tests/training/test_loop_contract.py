@@ -69,7 +69,7 @@ CASES = {
     "drop last": ["duration=2ep", "batch.drop_last=true"],
     "bf16": ["duration=2ep", "trainer.precision=bf16-mixed"],
     "double": ["duration=2ep", "trainer.precision=64-true"],
-    "early stop": ["duration=9ep", 'validate.stop_at="val/accuracy>0.8"'],
+    "early stop": ["duration=9ep", "validate.stop_at=val/accuracy>0.8"],
     "batch norm": [
         "duration=2ep",
         "model=cnn",
