@@ -7,7 +7,6 @@ micro-batch means is right only where all weights are equal.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -51,11 +50,10 @@ def mean_gradient(
         part_weight = float(values.numel()) if weights is None else weights.detach().sum()
         # Dividing by about the final weight keeps half-precision gradients in range; what is off is mended at the end.
         guess = guess or float(values.numel() * num_micro_batches)
-        share = _constant(1 / guess, values.shape, values.dtype, values.device)
-        share = share if loss_scale is None else share * loss_scale
-        # The gradient of sum(values) / guess, without the backward pass of sum and division.
-        gradient: Gradient = torch.autograd.grad(values, parameters, share, allow_unused=True)
-        part = values.detach().sum() / guess
+        part = values.mean() if num_micro_batches == 1 else values.sum() / guess
+        scaled = part if loss_scale is None else part * loss_scale
+        gradient: Gradient = torch.autograd.grad(scaled, parameters, allow_unused=True)
+        part = part.detach()
         for observe in observers:
             observe(part_weight, _scaled(gradient, guess / _nonzero(part_weight), loss_scale))
         total = gradient if not index else _added(total, gradient, in_place=index > 1)
@@ -66,11 +64,6 @@ def mean_gradient(
         return MeanGradient(losses, total, weight)
     factor = guess / _nonzero(weight)
     return MeanGradient(losses * factor, _scaled(total, factor, None), weight)
-
-
-@lru_cache(maxsize=64)
-def _constant(value: float, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full(shape, value, dtype=dtype, device=device)
 
 
 def _nonzero(weight: float | Tensor) -> float | Tensor:

@@ -19,9 +19,10 @@ class DirectStep:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
         self._step = {torch.optim.SGD: _sgd, torch.optim.AdamW: _adamw}.get(type(optimizer))
+        self._known: tuple[Any, Any] = (None, None)
+        self._states: list[list[Mapping[str, Any]]] = []
         self.is_possible = self._step is not None and all(_is_plain(group) for group in optimizer.param_groups)
 
-    @torch.no_grad()
     def try_step(self, gradient: Gradient) -> bool:
         """Step with the gradients of all parameters, in the order of the groups; False where it was not done."""
         optimizer = self._optimizer
@@ -29,16 +30,26 @@ class DirectStep:
             return False
         if any(one is None for one in gradient):
             return False
-        groups = optimizer.param_groups
-        states = [[optimizer.state.get(parameter) for parameter in group["params"]] for group in groups]
-        if not all(state for part in states for state in part):
+        if not self._has_states():
             return False
         assert self._step is not None
         start = 0
-        for group, part in zip(groups, states, strict=True):
-            stop = start + len(part)
-            self._step(group, list(gradient[start:stop]), part)  # pyright: ignore[reportArgumentType]
-            start = stop
+        with torch.no_grad():
+            for group, states in zip(optimizer.param_groups, self._states, strict=True):
+                stop = start + len(states)
+                self._step(group, list(gradient[start:stop]), states)  # pyright: ignore[reportArgumentType]
+                start = stop
+        return True
+
+    def _has_states(self) -> bool:
+        """Whether every parameter has its state; looked up again where load_state_dict put new ones."""
+        optimizer = self._optimizer
+        if self._known[0] is optimizer.state and self._known[1] is optimizer.param_groups:
+            return True
+        states = [[optimizer.state.get(one, {}) for one in group["params"]] for group in optimizer.param_groups]
+        if not all(state for part in states for state in part):
+            return False
+        self._known, self._states = (optimizer.state, optimizer.param_groups), states
         return True
 
 
