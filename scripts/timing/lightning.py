@@ -51,12 +51,13 @@ class LightningLoop:
         case = self._case
         with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             warnings.simplefilter("ignore")
+            ends = EpochEnds()
             loader = DataLoader(self._dataset, batch_size=case.batch_size, shuffle=True)
-            self._trainer().fit(LoggingModule(case.make_model()), loader)
-        return EpochEnds.seconds(iterations=case.iterations)
+            self._trainer(ends).fit(LoggingModule(case.make_model()), loader)
+        return ends.instants[-1].since(ends.instants[0], iterations=case.iterations)
 
-    def _trainer(self) -> pl.Trainer:
-        callbacks: list[Any] = [EpochEnds(), *([TQDMProgressBar()] if self._has_bar else [])]
+    def _trainer(self, ends: EpochEnds) -> pl.Trainer:
+        callbacks: list[Any] = [ends, *([TQDMProgressBar()] if self._has_bar else [])]
         return pl.Trainer(
             accelerator="gpu" if DEVICE.type == "cuda" else "cpu",
             devices=1,

@@ -35,6 +35,7 @@ def peers_of(case: Case, folder: Path) -> dict[str, Peer]:
     """All that is compared with (a); under accumulation ours alone, against a hand loop that accumulates."""
     ours: dict[str, Peer] = {
         "ours": OurLoop(case, folder),
+        "ours, torch.optim": OurLoop(case, folder, "optimizer._target_=timing.ours.WrappedSgd"),
         "ours, stock loop": OurLoop(case, folder, "trainer.loop=stock"),
     }
     if case.accumulates:

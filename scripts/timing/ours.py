@@ -3,9 +3,15 @@
 import shutil
 from pathlib import Path
 
+import torch
+
 import mbtrain
 from timing.cases import LR, MOMENTUM, NETWORKS, Case
-from timing.span import DEVICE, EpochEnds, Seconds
+from timing.span import DEVICE, Seconds, TimedReshuffle
+
+
+class WrappedSgd(torch.optim.SGD):
+    """torch.optim's own step: mbtrain calls the kernels of torch.optim.SGD directly, of no class that it does not know."""
 
 
 class OurLoop:
@@ -13,6 +19,8 @@ class OurLoop:
 
     def __init__(self, case: Case, folder: Path, *overrides: str, threads: int = 1) -> None:
         self._case, self._run_dir = case, folder / "run"
+        # An epoch that is not timed, those that are, and the beginning of one that says when they are over.
+        self._num_iterations = (case.epochs + 1) * case.iterations_per_epoch + 1
         micro = [f"batch.micro_size={case.micro_size}"] if case.accumulates else []
         self._overrides = [
             *NETWORKS[case.network].overrides,
@@ -24,7 +32,7 @@ class OurLoop:
             *micro,
             f"optimizer.lr={LR}",
             f"optimizer.momentum={MOMENTUM}",
-            f"duration={case.epochs + 1}ep",
+            f"duration={self._num_iterations}it",
             f"run_dir={self._run_dir}",
             "tracker=none",
             "checkpoint.every=null",
@@ -32,7 +40,7 @@ class OurLoop:
             f"trainer.threads={threads}",
             "trainer.progress=false",
             "trust=[timing]",
-            "+trainer.extra.callbacks=[{_target_: timing.span.EpochEnds}]",
+            "sampler._target_=timing.span.TimedReshuffle",
             *overrides,
         ]
 
@@ -41,6 +49,7 @@ class OurLoop:
         case = self._case
         mbtrain.run(self._overrides)
         num_rows = (self._run_dir / "iterations.jsonl").read_bytes().count(b"\n")
-        assert num_rows == (case.epochs + 1) * case.iterations_per_epoch, f"{num_rows} rows"
+        assert num_rows == self._num_iterations, f"{num_rows} rows"
         shutil.rmtree(self._run_dir)
-        return EpochEnds.seconds(iterations=case.iterations)
+        instants = TimedReshuffle.instants
+        return instants[-1].since(instants[-1 - case.epochs], iterations=case.iterations)

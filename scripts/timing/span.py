@@ -7,6 +7,8 @@ from typing import ClassVar, NamedTuple
 import pytorch_lightning as pl
 import torch
 
+from mbtrain.plan.order import Indices, Reshuffle
+
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
@@ -37,22 +39,31 @@ def settle() -> None:
 
 
 class EpochEnds(pl.Callback):
-    """Notes when each epoch ends: from the first to the last are whole epochs, their ends included, start-up not.
-
-    It is built by name from a config, so that the instants are kept by the class: those of the run made last.
-    """
-
-    instants: ClassVar[list[Seconds]] = []
+    """Notes when each epoch ends: from the first to the last are whole epochs, their ends included, start-up not."""
 
     def __init__(self) -> None:
-        self.instants.clear()
+        self.instants: list[Seconds] = []
         settle()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """An epoch's iterations are done."""
         self.instants.append(now())
 
-    @classmethod
-    def seconds(cls, *, iterations: int) -> Seconds:
-        """From the first epoch's end to the last's, per iteration."""
-        return cls.instants[-1].since(cls.instants[0], iterations=iterations)
+
+class TimedReshuffle(Reshuffle):
+    """mbtrain's default order, which notes when an epoch's is asked for: a run with it is as any other.
+
+    It is built by name from a config, so that the instants are kept by the class: those of the run made last.
+    """
+
+    instants: ClassVar[list[Seconds]] = []
+
+    def __init__(self, *, num_samples: int, seed: int) -> None:
+        super().__init__(num_samples=num_samples, seed=seed)
+        self.instants.clear()
+        settle()
+
+    def __call__(self, epoch: int) -> Indices:
+        """The order of `epoch`, which begins now."""
+        self.instants.append(now())
+        return super().__call__(epoch)
