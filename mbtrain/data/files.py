@@ -88,11 +88,21 @@ def _download(remote: Remote, folder: Path, addresses: tuple[str, ...], *, still
                     hopeful.remove(address)
             except OSError as error:
                 raise Refused(f"data_root: {folder} cannot be written ({error}): set data_root=PATH") from None
+    _remove_empty(folder)
     names = ", ".join(file.name for file in still_missing)
     tried = "; ".join(f"{address} ({reason})" for address, reason in reasons.items())
     raise Refused(
         f"data_root: {folder} lacks {names}, and no address gave {remote.name}: {tried}: put them there by hand"
     )
+
+
+def _remove_empty(folder: Path) -> None:
+    """Take away the folders that were made for a file that did not come."""
+    for one in (folder, *folder.parents):
+        try:
+            one.rmdir()
+        except OSError:
+            return
 
 
 def _transfer(remote: Remote, folder: Path, address: str) -> None:

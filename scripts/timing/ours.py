@@ -11,7 +11,7 @@ from timing.span import DEVICE, Seconds, TimedReshuffle
 
 
 class WrappedSgd(torch.optim.SGD):
-    """torch.optim's own step: mbtrain calls the kernels of torch.optim.SGD directly, of no class that it does not know."""
+    """torch.optim's own step: mbtrain calls kernels directly for the classes that it knows, and this is none."""
 
 
 class OurLoop:

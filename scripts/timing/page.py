@@ -15,7 +15,8 @@ CLOCKS = {"wall": "wall", "cpu": "CPU"}
 HEAD = """# Speed
 Mean time of an iteration over whole epochs, as a ratio to (a), the loop one writes by hand without any logging:
 tensors in memory, `randperm`, `index_select`, cross entropy, `zero_grad`, `backward`, `torch.optim.SGD(fused=True)`.
-Ours is a whole run: every iteration's loss, accuracy and learning rate are on disk, flushes and epoch ends included.
+Ours is a whole run: every iteration's loss, accuracy and learning rate are on disk, flushes and epoch ends included;
+validation and checkpoints are off, as they are for all.
 Each ratio is the median over alternating pairs (peer, (a)) measured back to back, its quartiles in brackets. Wall is
 what the clock on the wall says; CPU is the process' CPU time, all of its threads, which leaves out what other
 processes take of the core: on an idle machine the two agree.
@@ -33,11 +34,12 @@ class Goal(NamedTuple):
     bound: float
 
 
-# Goals with each iteration logged; "ours" steps torch.optim's fused kernels directly, so the stricter goals are its own.
+# Goals with each iteration logged. "ours" calls torch.optim's kernels directly; what is not there yet is not measured.
 GOALS = tuple(
     Goal(peer, case, bound)
     for peer, bounds in {
         "ours": {"tiny32": 0.85, "mlp32": 0.97, "mlp256": 1.00},
+        "ours, torch.optim": {"tiny32": 1.15, "mlp32": 1.08, "mlp256": 1.04},
         "ours, compiled": {"tiny32": 0.45, "mlp32": 0.82, "mlp256": 0.93, "cnn32": 0.82, "mlp8x32": 0.75},
     }.items()
     for case, bound in bounds.items()

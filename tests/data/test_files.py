@@ -106,3 +106,12 @@ def test_a_file_that_is_not_the_official_one_is_used_and_noted(tmp_path):
 def test_directly_in_the_root_another_sets_file_of_that_name_does_not_count(tmp_path, serve):
     (tmp_path / "data.gz").write_bytes(b"of another data set")
     assert find(tmp_path, serve(CONTENT)).paths["data.gz"] == tmp_path / "my_set" / "data.gz"
+
+
+def test_folder_made_for_a_file_that_did_not_come_is_taken_away(tmp_path: Path) -> None:
+    from mbtrain.data.files import _remove_empty
+
+    (tmp_path / "kept").write_text("")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    _remove_empty(tmp_path / "a" / "b")
+    assert [one.name for one in tmp_path.iterdir()] == ["kept"]
