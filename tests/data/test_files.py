@@ -1,5 +1,6 @@
 import hashlib
 import socket
+from pathlib import Path
 
 import pytest
 
