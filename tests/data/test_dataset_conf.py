@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "dataset").glob("*.yaml"))
-# Given to every data set by the primary config, and those given to a signature that asks.
+# Given to every data set by the primary config, and what is given to a signature that asks.
 COMMON = {"val_fraction", "test_fraction", "split_seed", "augment", "workers", "normalize"}
-GIVEN = {"data_root", "path"}
+GIVEN = {"data_root"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
