@@ -1,9 +1,9 @@
 import pytest
 import torch
-from conftest import CPU
 from torch.nn.functional import pad
 
 from mbtrain.data.augment import augment_of
+from tests.data.conftest import CPU
 
 X = torch.randn(9, 3, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 ALL = {"flip": True, "crop": 2, "cutout": 3}

@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import CPU, IDX_NAMES, idx_bytes, idx_contents
 from torch.utils.data import Dataset, IterableDataset
 
 from mbtrain.data.arrays import NpzFile
@@ -15,6 +14,7 @@ from mbtrain.data.mnist import Mnist
 from mbtrain.data.prepare import Options, prepare
 from mbtrain.data.splits import Splits, as_splits
 from mbtrain.plan.refused import Refused
+from tests.data.conftest import CPU, IDX_NAMES, idx_bytes, idx_contents
 
 X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = IDX_NAMES

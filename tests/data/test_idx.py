@@ -2,10 +2,10 @@ import gzip
 
 import numpy as np
 import pytest
-from conftest import idx_bytes
 
 from mbtrain.data.idx import read_idx
 from mbtrain.plan.refused import Refused
+from tests.data.conftest import idx_bytes
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 

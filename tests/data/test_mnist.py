@@ -1,10 +1,10 @@
 import gzip
 
 import torch
-from conftest import idx_contents
 
 from mbtrain.data.mnist import Mnist
 from mbtrain.data.splits import as_splits
+from tests.data.conftest import idx_contents
 
 
 def test_mnist_gives_the_official_parts_as_uint8_images(idx_folder):

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from conftest import CPU
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -9,6 +8,7 @@ from mbtrain.data.memory import free_bytes
 from mbtrain.data.prepare import Options, prepare
 from mbtrain.data.sources import DatasetSource, MemorySource
 from mbtrain.data.splits import Splits, as_splits
+from tests.data.conftest import CPU
 
 F64 = torch.float64
 X = torch.randn(100, 3, generator=torch.Generator().manual_seed(0), dtype=F64) * 3 + 1

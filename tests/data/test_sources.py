@@ -3,13 +3,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import CPU
 from torch import nn
 from torch.utils.data import Dataset
 
 from mbtrain.data.normalize import unit_range
 from mbtrain.data.sources import CHUNK_SIZE, DatasetSource, MemorySource
 from mbtrain.data.splits import Arrays
+from tests.data.conftest import CPU
 
 X, Y = torch.arange(20.0).reshape(10, 2), torch.arange(10)
 

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from fake_runs import ROOT, FakeRun
+
+from tests.trackers.fake_runs import ROOT, FakeRun
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ import subprocess
 import sys
 
 import pytest
-from fake_runs import epoch_row, iteration_row
+
+from tests.trackers.fake_runs import epoch_row, iteration_row
 
 pytest.importorskip("tensorboard")
 
