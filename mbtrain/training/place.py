@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mbtrain.plan.refused import Refused
 
 DTYPES = {"64-true": torch.float64}
-# Forward work of one micro-batch above which a second thread pays (measured: benchmarks/threads.md).
+# Forward work of one micro-batch above which a second thread pays: on two idle cores the CNN at 32 (2.5e8) gains a
+# tenth, the MLP 784-256-10 at 32 (1.3e7) loses; `scripts/benchmark.py --threads` measures it.
 FLOPS_WORTH_THREADS = 2e8
 
 
