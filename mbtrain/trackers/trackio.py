@@ -1,6 +1,7 @@
 """trackio: a local web page that compares runs, kept in an SQLite file, without an account."""
 
 import contextlib
+import importlib
 import os
 import shlex
 from typing import Any
@@ -19,7 +20,7 @@ class Trackio:
         os.environ["HF_HUB_OFFLINE"] = "1"
         if folder is not None:
             os.environ["TRACKIO_DIR"] = os.path.abspath(folder)
-        import trackio
+        trackio: Any = importlib.import_module("trackio")
 
         self._project = project
         self._folder = folder
