@@ -1,6 +1,6 @@
 """A finished run's model, from its folder alone: reading it runs no code that was not trusted for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from mbtrain.data.normalize import Normalize
 from mbtrain.norm.groups import BnGroups
 from mbtrain.plan.refused import Refused
 from mbtrain.run_folder import RunFolder
-from mbtrain.training.checkpoint import write_durably
+from mbtrain.training.sealed import Damaged, is_sealed, read_plain, read_sealed, write_sealed
 
 FINAL = "final.ckpt"
 
@@ -43,7 +43,7 @@ def save_final(
         "num_outputs": num_outputs,
         "is_double": dtype == torch.float64,
     }
-    write_durably(content, folder / FINAL)
+    write_sealed(content, folder / FINAL)
 
 
 def load(run_dir: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
@@ -54,7 +54,7 @@ def load(run_dir: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
     from mbtrain.assembly import build_model
 
     folder = RunFolder(Path(run_dir))
-    content = _read(folder.checkpoints / FINAL)
+    content = _read(folder.checkpoints / FINAL, read_sealed)
     config = folder.saved_config() | {"trust": list(trust)}
     shape = content["input_shape"]
     with torch.random.fork_rng(devices=[]):
@@ -70,18 +70,22 @@ def load(run_dir: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Start `model` from the weights of a run's folder or of a checkpoint file; Refused where they do not fit."""
-    content = _read(path / "checkpoints" / FINAL if path.is_dir() else path)
+    if path.is_dir():
+        content = _read(path / "checkpoints" / FINAL, read_sealed)
+    else:
+        # A file of the user's own has no seal.
+        content = _read(path, lambda file: read_sealed(file) if is_sealed(file) else read_plain(file))
     try:
         model.load_state_dict(content["weights"])
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise Refused(f"model.weights={path}: do not fit the model: {reason}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read(path)
     except FileNotFoundError:
         raise Refused(f"{path}: there is no such file: has the run finished?") from None
-    except Exception as error:
-        raise Refused(f"{path}: cannot be read as weights ({type(error).__name__})") from None
+    except (Damaged, OSError) as error:
+        raise Refused(f"{path}: {error}") from None

@@ -1,5 +1,6 @@
 """Starts one run from a checked config: trackers first, then torch, and a table at the end."""
 
+import errno
 import os
 import re
 import shlex
@@ -12,14 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
+from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
 from mbtrain.run_folder import RunFolder, continued
-from mbtrain.side_process import SideProcess
+from mbtrain.side_process import SideProcess, TrackerReport
 from mbtrain.trackers import missing
+from mbtrain.trackers.states import keep_in_result
 
 if TYPE_CHECKING:
     from mbtrain.one_run import Result
+
+
+# What a disk says that takes no more: the run is whole up to its last checkpoint.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 def launch(config: dict[str, Any], overrides: Sequence[str] = ()) -> int:
@@ -37,10 +45,14 @@ def launch(config: dict[str, Any], overrides: Sequence[str] = ()) -> int:
         return error.exit_code
     except Refused:
         raise
-    except Exception:
+    except Exception as error:
         side.finish()
-        traceback.print_exc()
-        console.print(f"failed: {_continue_line(config['run_dir'])}", highlight=False, soft_wrap=True)
+        line = _known(error, config["run_dir"])
+        if line is None:
+            traceback.print_exc()
+        console.print(
+            f"failed: {line or ''}{_continue_line(config['run_dir'])}", highlight=False, markup=False, soft_wrap=True
+        )
         return 1
     _tell(result, side, console)
     return 0
@@ -52,7 +64,9 @@ def run(config: dict[str, Any], overrides: Sequence[str], *, is_quiet: bool) -> 
     config = _resumed(config, overrides)
     side = _side_process(config)
     result = _trained(config, console, side)
-    side.finish()
+    if result.is_new:
+        side.finish()
+        keep_in_result(result.run_dir)
     return result
 
 
@@ -95,14 +109,27 @@ def _tell(result: "Result", side: SideProcess, console: Console) -> None:
     lines.append(("speed", f"{values['samples_per_s'] or 0:,.0f} samples/s, {values['seconds']:.1f} s of training"))
     lines.append(("log", f"{run_dir}/iterations.jsonl, epochs.jsonl, result.json"))
     if result.is_new:
-        for line in side.finish():
-            name, _, rest = line.partition(": ")
-            lines.append((f"open {name}", re.sub(r"(?<!\S)(wandb|tensorboard|trackio) ", _called, rest)))
+        lines += [_shown(line) for line in side.finish()]
+        keep_in_result(run_dir)
     lines.append(("load it", f"mbtrain.load({str(run_dir)!r})"))
     lines.append(("continue it", f"{_command('mbtrain')} {_resume(run_dir)} duration={_twice(values['duration'])}"))
-    width = max(len(label) for label, _ in lines)
+    width = max(Text.from_markup(label).cell_len for label, _ in lines)
     for label, text in lines:
-        console.print(f"[bold]{label:<{width}}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
+        space = " " * (width - Text.from_markup(label).cell_len)
+        console.print(f"[bold]{label}[/bold]{space}  {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _shown(report: TrackerReport) -> tuple[str, str]:
+    if report.is_complete:
+        return f"open {report.name}", re.sub(r"(?<!\S)(wandb|tensorboard|trackio) ", _called, report.text)
+    return f"[red]{report.name}[/red]", report.text
+
+
+def _known(error: Exception, run_dir: str) -> str | None:
+    """The line for an error that needs no traceback."""
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return f"{error.strerror} under {run_dir}: mend that (free some space); then "
+    return f"{error}; " if isinstance(error, Failed) else None
 
 
 def _is_score(key: str, value: Any) -> bool:

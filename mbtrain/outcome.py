@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,22 @@ from torch import nn
 from mbtrain.assembly import Assembly
 from mbtrain.data.sources import Source
 from mbtrain.training.module import MiniBatchModule
+from mbtrain.training.sealed import read_sealed
+from mbtrain.training.signals import Interrupted, Signals
 from mbtrain.training.validation import Evaluation
 
 PACKAGES = ("mbtrain", "torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "wandb")
 
 
 def outcome(
-    config: Mapping[str, Any], assembly: Assembly, module: MiniBatchModule, trainer: pl.Trainer, best: Path
+    config: Mapping[str, Any],
+    assembly: Assembly,
+    module: MiniBatchModule,
+    trainer: pl.Trainer,
+    best: Path,
+    signals: Signals,
 ) -> dict[str, Any]:
-    """Evaluate and describe the run that has just ended."""
+    """Evaluate and describe the run that has just ended; Interrupted by a signal: the last checkpoint has it all."""
     clock, seconds = module.parts.clock, module.parts.recorder.seconds()
     samples = clock.last.samples_after
     assembly.model.to(assembly.device)
@@ -31,11 +38,11 @@ def outcome(
     result |= {"samples_seen": samples, "duration": config["duration"]}
     validation = module.parts.validation.results_at(clock.done)
     with assembly.averaged():
-        result |= _evaluate("test", assembly.data.test, assembly, trainer)
-        result |= validation or _evaluate("val", assembly.data.validation, assembly, trainer)
+        result |= _evaluate("test", assembly.data.test, assembly, trainer, signals)
+        result |= validation or _evaluate("val", assembly.data.validation, assembly, trainer, signals)
         result["weights_sha256"] = weights_sha256(assembly.model)
     if module.parts.validation.best:
-        result |= _best(module, assembly, trainer, best)
+        result |= _best(module, assembly, trainer, best, signals)
     return result | {
         "seconds": seconds,
         "samples_per_s": samples / seconds if seconds > 0 else None,
@@ -67,22 +74,33 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
-def _evaluate(name: str, source: Source | None, assembly: Assembly, trainer: pl.Trainer) -> dict[str, float]:
+def _evaluate(
+    name: str, source: Source | None, assembly: Assembly, trainer: pl.Trainer, signals: Signals
+) -> dict[str, float]:
     if source is None:
         return {}
     evaluation = Evaluation(assembly.scores, ema=None)
     evaluation.begin()
     assembly.model.eval()
     with torch.no_grad(), trainer.precision_plugin.forward_context():
-        for batch in assembly.batches(source):
+        for batch in _heeding(assembly.batches(source), signals):
             evaluation.add(assembly.model, assembly.loss, batch)
     return {f"{name}/{key}": value for key, value in evaluation.results(assembly.num_outputs).items()}
 
 
-def _best(module: MiniBatchModule, assembly: Assembly, trainer: pl.Trainer, path: Path) -> dict[str, Any]:
+def _heeding(batches: Iterable[Any], signals: Signals) -> Iterator[Any]:
+    for batch in batches:
+        if signals.received is not None:
+            raise Interrupted(signals.received)
+        yield batch
+
+
+def _best(
+    module: MiniBatchModule, assembly: Assembly, trainer: pl.Trainer, path: Path, signals: Signals
+) -> dict[str, Any]:
     """Results of the best weights; the model holds its final ones again afterwards."""
     final = {name: value.clone() for name, value in assembly.model.state_dict().items()}
-    assembly.model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["weights"])
-    tested = _evaluate("test", assembly.data.test, assembly, trainer)
+    assembly.model.load_state_dict(read_sealed(path)["weights"])
+    tested = _evaluate("test", assembly.data.test, assembly, trainer, signals)
     assembly.model.load_state_dict(final)
     return {f"best/{key}": value for key, value in (module.parts.validation.best | tested).items()}

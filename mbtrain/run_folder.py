@@ -13,13 +13,14 @@ import yaml
 
 from mbtrain.config.build import build
 from mbtrain.config.check import check
+from mbtrain.log.files import replace
 from mbtrain.log.status import read_status, write_status
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
-# What may differ when a run goes on: where it stands, how long it is, who is told.
-FREE = ("run_dir", "sweep_dir", "resume", "trust", "duration", "tracker", "checkpoint", "name")
+# What may differ when a run goes on: where it stands, how long it is, who is told, what a bad number does from now on.
+FREE = ("run_dir", "sweep_dir", "resume", "trust", "duration", "tracker", "checkpoint", "name", "nonfinite")
 
 
 class RunFolder:
@@ -37,7 +38,7 @@ class RunFolder:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is lost by starting here."""
-        return not self.path.exists() or not any(one.name != ".lock" for one in self.path.iterdir())
+        return not self.path.exists() or not any(_counts(one.name) for one in self.path.iterdir())
 
     def saved_config(self) -> dict[str, Any]:
         """The config of the run that began here; reading it runs no code."""
@@ -81,8 +82,9 @@ class RunFolder:
     def begin(self, config: Mapping[str, Any], *, threads: int) -> None:
         """Write what was asked for and chosen; from here on there is a run."""
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        replace_text(self.path / "chosen.json", json.dumps({"threads": threads}))
-        replace_text(self.path / "config.yaml", text)
+        # The config first: a folder that holds anything but it is none of a run.
+        replace(self.path / "config.yaml", text.encode())
+        replace(self.path / "chosen.json", json.dumps({"threads": threads}).encode())
         # Last: it tells the side process that the config beside it is this run's.
         write_status(self.path, "running")
 
@@ -123,11 +125,9 @@ class RunFolder:
                 raise Refused(f"duration={new.duration}: moves {key}={length} of the run: start a new run")
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a small file in one step."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text)
-    beside.replace(path)
+def _counts(name: str) -> bool:
+    """Whether a file is more than what a run that was killed at its very start leaves."""
+    return name != ".lock" and not (name.startswith(".") and name.endswith(".tmp"))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,15 +1,24 @@
 """The side process that sends the log to the trackers; started before training so that both start-ups overlap."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
+from mbtrain.trackers.states import read_state
 
 PATIENCE_SECONDS = 60.0
+
+
+class TrackerReport(NamedTuple):
+    """What is worth saying of a tracker at the end: where its pages are, or what it lacks."""
+
+    name: str
+    is_complete: bool
+    text: str
 
 
 class SideProcess:
@@ -27,8 +36,8 @@ class SideProcess:
         command = [sys.executable, "-m", "mbtrain.trackers", str(self._run_dir), *self._names, *self._trust]
         self._process = subprocess.Popen([*command, "--wait", str(os.getpid())], stdin=subprocess.PIPE)
 
-    def finish(self) -> list[str]:
-        """Wait for it to have read all, for a while; a line for each tracker."""
+    def finish(self) -> list[TrackerReport]:
+        """Wait for it to have read all, for a while; what to say of each tracker."""
         if self._process is None:
             return []
         assert self._process.stdin is not None
@@ -36,8 +45,11 @@ class SideProcess:
         try:
             self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            return ["the trackers have not read all of the log yet: they go on by themselves"]
-        return [self._line(name) for name in self._names]
+            return [
+                TrackerReport(name, False, "has not read all of the log yet: it goes on by itself")
+                for name in self._names
+            ]
+        return [self._report(name) for name in self._names]
 
     def cancel(self) -> None:
         """The run will not begin."""
@@ -47,17 +59,12 @@ class SideProcess:
             assert self._process.stdin is not None
             self._process.stdin.close()
 
-    def states(self) -> dict[str, Any]:
-        """What each tracker says it has."""
-        return {name: self._state(name) for name in self._names}
-
-    def _state(self, name: str) -> dict[str, Any]:
-        file = self._run_dir / "trackers" / f"{name}.json"
-        return orjson.loads(file.read_bytes()) if file.is_file() else {"status": "failed", "error": "it never began"}
-
-    def _line(self, name: str) -> str:
-        state = self._state(name)
+    def _report(self, name: str) -> TrackerReport:
+        state = read_state(self._run_dir, name) or {"error": "it never began"}
         if state.get("status") == "complete":
-            return f"{name}: {state['address']}" if state.get("address") else f"{name}: complete"
-        again = f"python -m mbtrain.trackers {self._run_dir} {name}"
-        return f"{name}: has not all of the log ({state.get('error') or 'unknown'}); again: {again}"
+            return TrackerReport(name, True, state.get("address") or "complete")
+        code = self._process.returncode if self._process is not None else 0
+        died = f"its process was ended by signal {-code}" if code < 0 else None
+        why = state.get("error") or died or "its process ended"
+        again = f"python -m mbtrain.trackers {shlex.quote(str(self._run_dir))} {name}"
+        return TrackerReport(name, False, f"has not all of the log ({why}); the log is whole, again: {again}")

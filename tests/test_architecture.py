@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "trackers.__main__": {"log", "plan", "trackers", "config"},  # an entry point: it builds what the config names
     "training": BLOCKS | {"log"},
     "run_folder": {"config", "log", "plan"},
-    "side_process": {"plan"},
+    "side_process": {"plan", "trackers"},
     "assembly": BLOCKS | {"config", "cutting", "training", "finished_run"},
     "cutting": {"plan"},
     "outcome": BLOCKS | {"assembly", "training"},

@@ -59,6 +59,10 @@ KEYS: dict[str, Key] = {
     "dataset.normalize": Key(
         FLAG | NULL, "zero mean and unit spread by constants of the training part; null is the data set's own choice"
     ),
+    "nonfinite": Key(
+        choice("stop", "skip"),
+        "what NaN or an infinity in loss, gradient or update does: stop the run before it, saying where; or skip it",
+    ),
     "sampler._target_": _CLASS,
     "batch.size": Key(
         whole(1) | choice("all"),

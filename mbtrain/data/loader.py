@@ -60,6 +60,11 @@ class MiniBatch:
                 inputs = self._augment.apply(inputs, {name: values[places] for name, values in draws.items()})
             yield Micro(inputs, target, micro.groups)
 
+    def positions(self, number: int) -> list[int]:
+        """Where the samples of micro-batch `number` stand in the mini-batch, in the order that the model gets them."""
+        places = _places(self._micro_batches[number], self.device)
+        return list(range(places.start, places.stop)) if isinstance(places, slice) else places.tolist()
+
 
 class Clock(Protocol):
     """What a loader asks: how many iterations are done, of which plan."""
@@ -119,6 +124,11 @@ class Loader:
             if iteration.is_last_of_epoch:
                 return
             index += 1
+
+    def sample_ids(self, iteration: Iteration) -> list[int]:
+        """Which samples of the data set's training part an iteration sees."""
+        positions = self._order(iteration.epoch)[iteration.start : iteration.start + iteration.size]
+        return self._source.indices[positions].tolist()
 
     def jobs(self) -> Iterator[tuple[int, list[int]]]:
         """(iteration, sample positions) of each mini-batch to come, for the workers."""

@@ -21,8 +21,9 @@ CHUNK_SIZE = 2048
 class MemorySource:
     """A part whose samples are tensors on the training device, normalised: a mini-batch is one `index_select`."""
 
-    def __init__(self, x: Tensor, y: Tensor) -> None:
+    def __init__(self, x: Tensor, y: Tensor, indices: np.ndarray) -> None:
         self.x, self.y = x, y
+        self.indices = indices  # [n] of this part's samples in the data set
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -84,7 +85,7 @@ class DatasetSource:
             if start == 0:
                 x, y = (values.new_empty(len(self), *values.shape[1:]) for values in (inputs, target))
             x[start : start + len(inputs)], y[start : start + len(inputs)] = inputs, target
-        return MemorySource(x, y)
+        return MemorySource(x, y, self.indices)
 
     def __getstate__(self) -> dict[str, Any]:
         # What a worker gets: it only fetches, and constants on a GPU must not travel to another process.

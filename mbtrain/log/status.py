@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from mbtrain.log.files import replace
+
 FILE = "status.json"
 FINAL = ("done", "failed", "interrupted")
 
@@ -19,14 +21,8 @@ def read_status(run_dir: str | Path) -> dict[str, Any] | None:
 
 
 def write_status(run_dir: str | Path, status: str, message: str | None = None) -> None:
-    """Replace the state in one step: a reader meets the old one or the new one, also after a power cut."""
-    target = Path(run_dir, FILE)
-    beside = target.with_name(f".{FILE}.{os.getpid()}")
-    with beside.open("wb") as file:
-        file.write(orjson.dumps({"status": status, "pid": os.getpid(), "message": message}))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(target)
+    """Replace the state in one step."""
+    replace(Path(run_dir, FILE), orjson.dumps({"status": status, "pid": os.getpid(), "message": message}))
 
 
 def is_over(run_dir: str | Path) -> bool:

@@ -21,6 +21,7 @@ from mbtrain.log.status import FINAL, is_over, process_lives, read_status
 from mbtrain.plan.refused import Refused
 from mbtrain.trackers import missing
 from mbtrain.trackers.guarded import Guarded
+from mbtrain.trackers.states import keep_in_result
 
 OURS = ("csv", "tensorboard", "trackio", "wandb")
 
@@ -73,6 +74,7 @@ def _hand_over(run_dir: Path, trackers: Sequence[Guarded]) -> None:
     result = orjson.loads(file.read_bytes()) if file.exists() else None
     for tracker in trackers:
         tracker.close(outcome, result)
+    keep_in_result(run_dir)
 
 
 def _end_of(run_dir: Path, trackers: Sequence[Guarded]) -> Callable[[], bool]:

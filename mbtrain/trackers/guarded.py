@@ -3,12 +3,12 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from mbtrain.plan.refused import Refused
+from mbtrain.trackers.states import write_state
 
 SAVE_EVERY_S = 1.0
 COUNTED_AS = {"iteration": "rows", "epoch": "epochs"}
@@ -79,9 +79,7 @@ class Guarded:
         )
 
     def _save(self) -> None:
-        target = self._run_dir / "trackers" / f"{self._name}.json"
-        target.parent.mkdir(exist_ok=True)
-        beside = target.with_suffix(".json.new")
-        beside.write_bytes(orjson.dumps(self._state))
-        beside.replace(target)
         self._saved_at = time.monotonic()
+        # Where even this cannot be written, the tracker itself may still have all.
+        with suppress(OSError):
+            write_state(self._run_dir, self._name, self._state)

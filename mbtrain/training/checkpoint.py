@@ -1,62 +1,121 @@
-"""Checkpoints: written at the seam, beside the target, flushed, renamed; read without running code."""
+"""Checkpoints: a snapshot is taken between two iterations, a thread of its own brings it to disk."""
 
-import os
-from collections.abc import Callable
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
-from torch import nn
+from torch import Tensor, nn
 
-from mbtrain.plan.duration import Cadence
-from mbtrain.training.clock import Clock
-from mbtrain.training.signals import Interrupted, Signals
+from mbtrain.training.finite import refuse_bad_state
+from mbtrain.training.sealed import Damaged, read_sealed, write_sealed
 
 PATTERN = "iteration-*.ckpt"
 BEST = "best.ckpt"
 
 
-class DurableFiles(CheckpointIO):
-    """Lightning's way to files: a file that bears its final name is whole and on disk."""
+class CheckpointFiles(CheckpointIO):
+    """Lightning's way to files, and the thread that writes ours behind the training's back, in the order given.
+
+    What fails there is raised at the next call here; nothing is written after it. A checkpoint is not written where the
+    log before it could not be, or where some number in it is not finite: `unbounded` are the buffers that never were.
+    """
+
+    def __init__(self, folder: Path, *, keep: int, unbounded: frozenset[str] = frozenset()) -> None:
+        self._folder, self._keep, self._unbounded = folder, keep, unbounded
+        self._error: BaseException | None = None
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="mbtrain-checkpoint", daemon=True)
+        self._thread.start()
+
+    # Lightning's own calls -------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write beside the target, flush, rename."""
-        write_durably(checkpoint, Path(path))
+        """Write at once, or behind the training's back where `storage_options` is BEHIND; a snapshot either way."""
+        job = self._job(snapshot(checkpoint), Path(path))
+        if storage_options is BEHIND:
+            self._put(job)
+        else:
+            self.finish()
+            job()
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         """Read tensors and plain values only."""
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read_sealed(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete the file."""
         Path(path).unlink(missing_ok=True)
 
+    # Ours ------------------------------------------------------------------------------------------------------------
 
-def write_durably(content: Any, path: Path) -> None:
-    """torch.save that leaves either the old file or the whole new one, after any kill."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    def save_weights(self, model: nn.Module, name: str) -> None:
+        """Keep the weights that a model has now, alone."""
+        content = {"weights": snapshot(model.state_dict())}
+        self._put(lambda: write_sealed(content, self._folder / name))
+
+    def finish(self) -> None:
+        """Wait until all is on disk."""
+        self._queue.join()
+        self.raise_error()
+
+    def close(self) -> None:
+        """End the thread once all is on disk; errors have been raised, or are of no more use."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def raise_error(self) -> None:
+        """Raise what failed in the thread."""
+        if self._error is not None:
+            raise self._error
+
+    def _put(self, job: Callable[[], None]) -> None:
+        self.raise_error()
+        # One snapshot waiting is enough: memory is bounded, and a disk that is too slow holds the training up.
+        if self._queue.unfinished_tasks > 1:
+            self.finish()
+        self._queue.put(job)
+
+    def _job(self, content: dict[str, Any], path: Path) -> Callable[[], None]:
+        def write() -> None:
+            ours = content["mbtrain"]
+            # Before the state is: rows up to here, and their means, are on disk.
+            ours["recorder"] = {name: _awaited(value) for name, value in ours["recorder"].items()}
+            refuse_bad_state(content, unbounded=self._unbounded)
+            write_sealed(content, path)
+            for old in newest(self._folder)[self._keep :]:
+                old.unlink(missing_ok=True)
+
+        return write
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            try:
+                if self._error is None:
+                    job()
+            except BaseException as error:  # handed to the training thread, which raises it
+                self._error = error
+            finally:
+                self._queue.task_done()
+        self._queue.task_done()
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Keep a model's weights alone."""
-    write_durably({"weights": {name: value.detach().cpu() for name, value in model.state_dict().items()}}, path)
+# Given as `storage_options` of Lightning's save_checkpoint: do not wait for the disk.
+BEHIND = object()
+
+
+def snapshot(value: Any) -> Any:
+    """A copy on the host that later updates do not reach; plain values as they are."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {name: snapshot(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(snapshot(one) for one in value) if type(value) in (list, tuple) else value
+    return value
 
 
 def newest(folder: Path) -> list[Path]:
@@ -64,71 +123,18 @@ def newest(folder: Path) -> list[Path]:
     return sorted(folder.glob(PATTERN), reverse=True)
 
 
-def loadable(folder: Path, *, tell: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that can be read; each one that cannot is told of."""
+def loadable(folder: Path, *, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that is whole, and its content; each one that is not is told of."""
     for path in newest(folder):
         try:
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)["mbtrain"]
-        except Exception as error:
-            tell(f"checkpoint {path.name} cannot be read ({type(error).__name__}): going on from the one before")
+            content = read_sealed(path)
+            content["mbtrain"]["iterations"]
+        except (Damaged, OSError, KeyError, TypeError) as error:
+            tell(f"checkpoint {path.name} is damaged ({error}): going on from the one before")
         else:
-            return path
+            return path, content
     return None
 
 
-class Seam:
-    """Called after an iteration's hooks (an epoch's, where it ends one): saves where due, and heeds signals there."""
-
-    def __init__(self, folder: Path, clock: Clock, *, every: Cadence | None, keep: int, signals: Signals) -> None:
-        self._folder, self._clock, self._every, self._keep, self._signals = folder, clock, every, keep, signals
-        self.trainer: pl.Trainer | None = None
-        self._saved_at = -1
-
-    def __call__(self) -> None:
-        """Save if it is time, at the run's end and before an interruption, which is raised as Interrupted."""
-        received = self._signals.received
-        if received is None and not self._is_due():
-            return
-        if self._saved_at != self._clock.done:
-            self._save()
-        if received is not None and not self._clock.is_over:
-            raise Interrupted(received)
-
-    def _is_due(self) -> bool:
-        assert self.trainer is not None
-        if self._clock.is_over or self.trainer.should_stop:
-            return True
-        last = self._clock.last
-        return self._every is not None and self._every.is_due(last.index, last.samples_before, last.samples_after)
-
-    def _save(self) -> None:
-        assert self.trainer is not None
-        self.trainer.save_checkpoint(self._folder / f"iteration-{self._clock.done:012d}.ckpt")
-        self._saved_at = self._clock.done
-        for old in newest(self._folder)[self._keep :]:
-            old.unlink(missing_ok=True)
-
-
-class StockSeam(pl.Callback):
-    """The seam under Lightning's own loop: the start of the next iteration, or the end of training."""
-
-    def __init__(self, seam: Seam, clock: Clock) -> None:
-        self._seam, self._clock = seam, clock
-        self._passed_at = clock.done
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """What a checkpoint brought has had its seam."""
-        self._passed_at = self._clock.done
-
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """The seam of the iteration before."""
-        self._pass()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The seam of the last iteration."""
-        self._pass()
-
-    def _pass(self) -> None:
-        if self._clock.done > self._passed_at:
-            self._passed_at = self._clock.done
-            self._seam()
+def _awaited(value: Any) -> Any:
+    return value.result() if isinstance(value, Future) else value

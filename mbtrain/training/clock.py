@@ -9,6 +9,8 @@ class Clock:
     def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
         self.done = 0
+        # Whether an iteration that is not done has changed weights or buffers.
+        self.is_touched = False
 
     @property
     def is_over(self) -> bool:

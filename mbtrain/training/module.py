@@ -17,8 +17,10 @@ from mbtrain.plan.duration import Cadence
 from mbtrain.plan.run import Iteration
 from mbtrain.probes.contract import Scheduled
 from mbtrain.training.clock import Clock
+from mbtrain.training.finite import Gate
 from mbtrain.training.metrics import Scores
 from mbtrain.training.recorder import Recorder
+from mbtrain.training.replay import Inspector
 from mbtrain.training.update import Update
 from mbtrain.training.validation import Validation
 
@@ -41,6 +43,9 @@ class Parts:
     seed: int
     probes: Sequence[Scheduled] = field(default=())
     validates: Cadence | None = None
+    gate: Gate | None = None
+    # Kept in every checkpoint: the config, and what was chosen by the program.
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_ours(callback: pl.Callback) -> bool:
@@ -51,12 +56,13 @@ def is_ours(callback: pl.Callback) -> bool:
 class MiniBatchModule(pl.LightningModule):
     """Runs the iterations of a plan under Lightning's Trainer, by manual optimisation."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, inspector: Inspector | None = None) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.loss = parts.model, parts.loss
-        self.parts = parts
+        self.parts, self.inspector = parts, inspector
         self._trained = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
+        self._has_buffers = any(True for _ in parts.model.buffers())
         self._before_step: list[Callable[..., Any]] = []
         self._started_at = 0
 
@@ -76,7 +82,10 @@ class MiniBatchModule(pl.LightningModule):
         # Not self.model: a module looks its parts up slowly.
         model, loss = parts.model, parts.loss
         parts.recorder.begin()
+        parts.clock.is_touched = self._has_buffers
         seed_iteration(parts.seed, iteration.index, mini_batch.device)
+        if parts.gate is not None:
+            parts.gate.keep()
         due = [one.probe for one in parts.probes if one.is_due(iteration)]
         pairs: list[tuple[Tensor, Tensor]] = []
 
@@ -94,6 +103,8 @@ class MiniBatchModule(pl.LightningModule):
             loss_scale=parts.update.loss_scale,
             observers=[probe.see_micro_gradient for probe in due if getattr(probe, "needs_micro_gradients", False)],
         )
+        if self.inspector is not None:
+            self.inspector.see_gradient(mini_batch, result)
         norm = parts.update.set_gradient(result.gradient)
         extra = {} if norm is None else {"train/grad_norm": norm}
         for probe in due:
@@ -101,14 +112,20 @@ class MiniBatchModule(pl.LightningModule):
         for hook in self._before_step:
             hook(self.trainer, self, parts.update.optimizer)
         lr = parts.base_lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
-        updated = parts.update.step(lr=lr, num_samples=iteration.size)
+        parts.clock.is_touched = True
+        updated: bool | Tensor = parts.update.step(lr=lr, num_samples=iteration.size)
+        if parts.gate is not None:
+            updated = parts.gate.settle(result.loss, result.gradient) & updated
+        if self.inspector is not None:
+            self.inspector.see_update(mini_batch)
         head = (iteration, mini_batch.num_micro_batches, updated, lr)
         parts.recorder.add(head, result.loss, result.weight, pairs, extra)
         self._count(iteration)
 
     def _count(self, iteration: Iteration) -> None:
         """Move our clock, and Lightning's global_step with it."""
-        self.parts.clock.done = iteration.index + 1
+        clock = self.parts.clock
+        clock.done, clock.is_touched = iteration.index + 1, False
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         progress.total.ready = progress.total.completed = iteration.index + 1
 
@@ -175,6 +192,7 @@ class MiniBatchModule(pl.LightningModule):
             "recorder": self.parts.recorder.state(),
             "validation": self.parts.validation.state(),
             "ema": None if ema is None else ema.average,
+            **self.parts.origin,
         }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ An iteration leaves references to device tensors here. Every block (64 iteration
 are reduced on the device and handed to the writer's thread, which alone waits for the device and makes the rows.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,9 +14,12 @@ from torch import Tensor
 
 from mbtrain.log.writer import LogWriter
 from mbtrain.plan.run import Iteration
+from mbtrain.training.finite import NotFinite, are_finite
 from mbtrain.training.metrics import Scores
 
 BLOCK_ITERATIONS, BLOCK_SECONDS, BLOCK_BYTES = 64, 1.0, 16_000_000
+# (iteration, micro-batches, whether it was updated, learning rate)
+Head = tuple[Iteration, int, "bool | Tensor", float]
 
 
 class Means:
@@ -35,10 +39,14 @@ class Means:
 
 
 class Recorder:
-    """Collects the iterations of a run and writes its rows; `state` and `load` carry it over a resume."""
+    """Collects the iterations of a run and writes its rows; `state` and `load` carry it over a resume.
 
-    def __init__(self, writer: LogWriter, scores: Scores, *, device: torch.device) -> None:
-        self._writer, self._scores, self._device = writer, scores, device
+    An updated iteration whose loss is not finite, or `weights` that are not at the end of a block, are NotFinite: found
+    in the writer's thread, raised in the training's at its next call to the writer.
+    """
+
+    def __init__(self, writer: LogWriter, scores: Scores, *, weights: Sequence[Tensor] = ()) -> None:
+        self._writer, self._scores, self._watched = writer, scores, weights
         self._means, self._elapsed_before = Means(), 0.0
         self._started = self._last_block = time.perf_counter()
         self._is_open, self._limit = False, BLOCK_ITERATIONS
@@ -55,7 +63,7 @@ class Recorder:
 
     def add(
         self,
-        head: tuple[Iteration, int, bool, float],
+        head: Head,
         loss: Tensor,
         weight: float | Tensor,
         pairs: Sequence[tuple[Tensor, Tensor]],
@@ -96,14 +104,14 @@ class Recorder:
             self._hand_over(now)
 
     def state(self) -> dict[str, Any]:
-        """Everything is on disk; what a checkpoint needs to go on from here."""
+        """What a checkpoint needs to go on from here; the log's part of it is a promise, kept once it is on disk."""
         self.end()
-        offsets = self._writer.flush()
-        return {"offsets": offsets, "means": dict(self._means.sums), "elapsed_s": self._elapsed(time.perf_counter())}
+        log = self._writer.mark(lambda: {"means": dict(self._means.sums)})
+        return {"log": log, "elapsed_s": self._elapsed(time.perf_counter())}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
-        self._means.sums = {name: tuple(pair) for name, pair in state["means"].items()}
+        self._means.sums = {name: tuple(pair) for name, pair in state["log"]["means"].items()}
         self._elapsed_before = state["elapsed_s"]
 
     def start(self) -> None:
@@ -124,7 +132,7 @@ class Recorder:
             self._times.pop()
 
     def _clear(self) -> None:
-        self._heads: list[tuple[Iteration, int, bool, float]] = []
+        self._heads: list[Head] = []
         self._losses: list[Tensor] = []
         self._weights: list[float | Tensor] = []
         self._pairs: list[tuple[Tensor, Tensor]] = []
@@ -136,6 +144,10 @@ class Recorder:
         columns: dict[str, Tensor] = {"loss": torch.stack(self._losses)}
         if isinstance(self._weights[0], Tensor):
             columns["weight"] = torch.stack([torch.as_tensor(weight) for weight in self._weights])
+        if isinstance(self._heads[0][2], Tensor):
+            columns["updated"] = torch.stack([torch.as_tensor(updated) for _, _, updated, _ in self._heads])
+        if self._watched:
+            columns["are_weights_finite"] = are_finite(self._watched)[None]
         scores = self._scores.per_iteration(self._pairs, self._num_targets)
         for name, (sums, counts) in zip(self._scores.of_iteration, scores, strict=True):
             columns[f"{name}/sum"], columns[f"{name}/count"] = sums, counts
@@ -150,7 +162,7 @@ class Recorder:
 
     def _rows(
         self,
-        heads: list[tuple[Iteration, int, bool, float]],
+        heads: list[Head],
         times: list[tuple[float, float]],
         weights: list[float | Tensor],
         columns: dict[str, list[float]],
@@ -160,6 +172,9 @@ class Recorder:
         weights = columns.get("weight", weights)  # pyright: ignore[reportAssignmentType]
         rows: list[dict[str, Any]] = []
         for index, (iteration, num_micro_batches, updated, lr) in enumerate(heads):
+            loss, updated = columns["loss"][index], bool(columns["updated"][index] if "updated" in columns else updated)
+            if self._watched and updated and not math.isfinite(loss):
+                raise NotFinite("a loss is", iteration.index + 1)
             row: dict[str, Any] = {
                 "iteration": iteration.index + 1,
                 "epoch": iteration.epoch,
@@ -168,9 +183,11 @@ class Recorder:
                 "num_micro_batches": num_micro_batches,
                 "updated": updated,
                 "lr": lr,
-                "train/loss": columns["loss"][index],
+                "train/loss": loss,
             }
-            self._means.add("train/loss", columns["loss"][index] * weights[index], weights[index])  # pyright: ignore
+            # A skipped mini-batch without a loss has no part in the epoch's mean.
+            if updated or math.isfinite(loss):
+                self._means.add("train/loss", loss * weights[index], weights[index])  # pyright: ignore
             for name in self._scores.of_iteration:
                 total, count = columns[f"{name}/sum"][index], columns[f"{name}/count"][index]
                 row[f"train/{name}"] = total / count if count else None
@@ -180,6 +197,8 @@ class Recorder:
         for name, indices in places.items():
             for index, value in zip(indices, columns[f"extra/{name}"], strict=True):
                 rows[index][name] = value
+        if not all(columns.get("are_weights_finite", ())):
+            raise NotFinite("weights are", heads[-1][0].index + 1)
         return rows
 
 

@@ -12,10 +12,11 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from mbtrain.data.loader import Batches, Loader
 from mbtrain.plan.refused import Refused
-from mbtrain.training.checkpoint import DurableFiles, Seam, StockSeam
+from mbtrain.training.checkpoint import CheckpointFiles
 from mbtrain.training.clock import Clock
 from mbtrain.training.loop import LeanFitLoop, StockEpochLoop
 from mbtrain.training.module import MiniBatchModule
+from mbtrain.training.seam import Seam, StockSeam
 from mbtrain.training.signals import HeedSignals, Signals
 
 
@@ -25,8 +26,11 @@ def make_trainer(
     clock: Clock,
     loader: Loader,
     seam: Seam,
+    files: CheckpointFiles,
     signals: Signals,
     callbacks: Sequence[pl.Callback],
+    *,
+    run_dir: Path,
 ) -> pl.Trainer:
     """A Trainer on one device under `trainer.*`; `trainer.extra` goes to Lightning as it is, callbacks apart."""
     # Lightning tells of devices and loggers at each start; what a user needs of it, we say.
@@ -35,7 +39,7 @@ def make_trainer(
     if options["loop"] == "stock":
         ours.append(StockSeam(seam, clock))
     extra = {name: value for name, value in options["extra"].items() if name != "callbacks"}
-    plugins = [DurableFiles(), *extra.pop("plugins", [])]
+    plugins = [files, *extra.pop("plugins", [])]
     try:
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -43,6 +47,8 @@ def make_trainer(
             precision=options["precision"],
             max_epochs=clock.plan.num_epochs,
             logger=False,
+            # Lightning looks there for checkpoints that a scheduler's signal made it leave.
+            default_root_dir=run_dir,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=extra.pop("enable_model_summary", False),

@@ -40,7 +40,7 @@ HOSTILE = [
     ("dataset", "mbtrain.data.files.located"),
     ("dataset", "mbtrain.data.files.os.remove"),
     ("dataset", "mbtrain.data.idx.Path"),
-    ("dataset", "mbtrain.run_folder.replace_text"),
+    ("dataset", "mbtrain.log.files.replace"),
     ("model", "mbtrain.data.digits.Digits"),
     ("tracker.x", "mbtrain.trackers.missing"),
     ("tracker.x", "mbtrain.trackers.__main__.main"),

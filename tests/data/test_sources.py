@@ -38,13 +38,13 @@ def source(dataset, indices=range(10), normalize=None, dtype=torch.float64):
 
 
 def test_memory_gathers_by_index():
-    x, y = MemorySource(X, Y).gather(torch.tensor([3, 1, 3]))
+    x, y = MemorySource(X, Y, np.arange(len(X))).gather(torch.tensor([3, 1, 3]))
     assert torch.equal(x, X[[3, 1, 3]])
     assert y.tolist() == [3, 1, 3]
 
 
 def test_memory_slices_without_a_copy():
-    x, y = MemorySource(X, Y).slice(2, 5)
+    x, y = MemorySource(X, Y, np.arange(len(X))).slice(2, 5)
     assert x.data_ptr() == X[2].data_ptr()
     assert y.tolist() == [2, 3, 4]
 

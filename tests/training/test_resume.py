@@ -166,7 +166,7 @@ def test_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     newest = sorted((run_dir / "checkpoints").glob("iteration-*"))[-1]
     newest.write_bytes(newest.read_bytes()[:2000])
     result = train(f"run_dir={run_dir}", *LENGTH, is_quiet=False)
-    assert f"checkpoint {newest.name} cannot be read" in capsys.readouterr().err
+    assert f"checkpoint {newest.name} is damaged" in capsys.readouterr().err
     check_same_run(result, train(*LENGTH))
 
 
