@@ -42,6 +42,11 @@ def launch(config: dict[str, Any], overrides: Sequence[str] = ()) -> int:
     except Interrupted as error:
         side.finish()
         console.print(f"{error}: {_continue_line(config['run_dir'])}", highlight=False, soft_wrap=True)
+        if error.asks_for_requeue:
+            from mbtrain.training.requeue import requeue
+
+            is_by_name = any(one.startswith("resume=") for one in overrides)
+            console.print(requeue(config["run_dir"], is_resumed_by_name=is_by_name), highlight=False, soft_wrap=True)
         return error.exit_code
     except Refused:
         raise

@@ -28,6 +28,9 @@ from mbtrain.config.trust import refuse_untrusted, targets
 from mbtrain.plan.refused import Refused
 
 HYDRA_VERSION_BASE = "1.3"
+# The interpolations that anybody's file may use: other keys, the date, Hydra's own; not ${oc.env:NAME}, nor one whose
+# name is itself put together.
+_HARMLESS = re.compile(r"\$\{\s*(hydra:[\w./-]+|now:[^${}]*|[\w./\[\]-]+)\s*\}")
 PRIMARY = "train"
 
 
@@ -54,14 +57,33 @@ class Loader(ConfigLoaderImpl):
         loaded = super()._load_single_config(default, repo)
         is_shipped = loaded.provider in ("hydra", "schema") or loaded.path == f"file://{conf_dir()}"
         if not is_shipped and not default.primary:
-            for key in ("trust", "hydra"):
-                if key in loaded.config:
-                    raise Refused(
-                        f"{key}={OmegaConf.to_container(loaded.config)[key]}: "  # pyright: ignore
-                        f"is set by {default.config_path}.yaml, which may be another's: "
-                        f"give {key} on the command line or in your own primary config (--config-name)"
-                    )
+            _refuse_strangers_keys(OmegaConf.to_container(loaded.config), f"{default.config_path}.yaml")
         return loaded
+
+
+def _refuse_strangers_keys(content: Any, file: str) -> None:
+    """Refuse what only the user may say: what runs, and what is read from the environment, where secrets are."""
+    own = "give %s on the command line or in your own primary config (--config-name)"
+    for key in ("trust", "hydra"):
+        if key in content:
+            raise Refused(f"{key}={content[key]}: is set by {file}, which may be another's: {own % key}")
+    for key, value in _leaves(content):
+        if isinstance(value, str) and "${" in _HARMLESS.sub("", value):
+            raise Refused(
+                f"{key}={value}: {file}, which may be another's, may only name other keys in ${{}}: {own % key}"
+            )
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key and value that is no mapping or list, the names of keys too."""
+    if isinstance(node, dict | list):
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for name, value in pairs:
+            inner = f"{key}.{name}" if key else str(name)
+            yield inner, name
+            yield from _leaves(value, inner)
+    else:
+        yield key, node
 
 
 class Driver(Hydra):

@@ -43,6 +43,10 @@ KEYS: dict[str, Key] = {
     "resume": Key(TEXT, "auto: go on with an unfinished run in run_dir; never; or the folder of a run to go on with"),
     "trust": Key(PACKAGES, "packages of yours that `_target_` may name; on the command line or in a primary config"),
     "ema": Key(LENGTH | NULL, "averaged weights with this half-life, used to validate, test and load; null is off"),
+    "nonfinite": Key(
+        choice("stop", "skip"),
+        "what NaN or an infinity in loss, gradient or update does: stop the run before it, saying where; or skip it",
+    ),
     "dataset._target_": _CLASS,
     "dataset.val_fraction": Key(
         number(at_least=0, below=1) | NULL,
@@ -58,10 +62,6 @@ KEYS: dict[str, Key] = {
     ),
     "dataset.normalize": Key(
         FLAG | NULL, "zero mean and unit spread by constants of the training part; null is the data set's own choice"
-    ),
-    "nonfinite": Key(
-        choice("stop", "skip"),
-        "what NaN or an infinity in loss, gradient or update does: stop the run before it, saying where; or skip it",
     ),
     "sampler._target_": _CLASS,
     "batch.size": Key(

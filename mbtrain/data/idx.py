@@ -14,6 +14,9 @@ from mbtrain.data.files import Remote, find_files
 from mbtrain.data.splits import Arrays, Splits
 from mbtrain.plan.refused import Refused
 
+# MNIST's largest file holds 47 million bytes; a zipped bomb is not unpacked further than this.
+LARGEST = 1 << 30
+
 _NAMES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -28,9 +31,11 @@ def read_idx(path: Path, *, dimensions: int) -> np.ndarray:
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read()
+            content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise Refused(f"{path}: it cannot be read ({error}): delete it, and it is downloaded again") from None
+    if len(content) > LARGEST:
+        raise Refused(f"{path}: holds more than {LARGEST:,} bytes, so it is no such data set: delete it")
     start = 4 + 4 * dimensions
     if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) < start:
         raise Refused(

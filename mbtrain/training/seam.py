@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from mbtrain.plan.duration import Cadence
 from mbtrain.training.checkpoint import BEHIND, CheckpointFiles
 from mbtrain.training.clock import Clock
+from mbtrain.training.requeue import asks_for_requeue
 from mbtrain.training.signals import Interrupted, Signals
 
 
@@ -31,7 +32,8 @@ class Seam:
         self.save()
         if received is not None and not self._clock.is_over:
             self._files.finish()
-            raise Interrupted(received)
+            assert self.trainer is not None
+            raise Interrupted(received, asks_for_requeue=asks_for_requeue(self.trainer, received))
 
     def save(self) -> None:
         """Take a snapshot of the state after the last iteration, unless it was taken already."""

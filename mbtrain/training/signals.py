@@ -12,9 +12,9 @@ HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 class Interrupted(BaseException):
     """Training was stopped by a signal, after a checkpoint; the exit code is 128 + signal."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, asks_for_requeue: bool = False) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
+        self.exit_code, self.asks_for_requeue = 128 + number, asks_for_requeue
 
 
 class Signals:
