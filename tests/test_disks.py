@@ -93,3 +93,19 @@ def test_kills_during_a_save_with_the_temporary_folder_elsewhere_leave_no_damage
         process.wait()
         assert newest(checkpoints) and all(is_sealed(path) for path in newest(checkpoints))
     assert not list(elsewhere.iterdir())
+
+
+def test_tracker_whose_disk_is_full_says_so_and_is_completed_once_there_is_room(
+    train: Callable[..., Any], tmp_path: Path, mount: Mount
+) -> None:
+    run_dir = train(*LENGTH, f"run_dir={tmp_path}/run").run_dir
+    words = [sys.executable, "-m", "mbtrain.trackers", str(run_dir), "wandb"]
+    environ = os.environ | {"WANDB_MODE": "offline"}
+    mount("run/wandb", "size=300k")
+    full = subprocess.run(words, capture_output=True, text=True, env=environ)
+    assert full.returncode == 1 and "No space left on device" in full.stderr and "Traceback" not in full.stderr
+    assert json.loads((run_dir / "result.json").read_bytes())["trackers"]["wandb"]["status"] == "failed"
+    mount("run/wandb", "size=100m")
+    assert subprocess.run(words, capture_output=True, env=environ).returncode == 0
+    state = json.loads((run_dir / "result.json").read_bytes())["trackers"]["wandb"]
+    assert state["status"] == "complete" and state["rows"] == len(rows(run_dir))

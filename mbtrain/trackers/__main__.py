@@ -181,4 +181,9 @@ def _read_yaml(path: Path) -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code:
+        # What a failed tracker's package would still do at exit fails too, with a page of its own words.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -1,5 +1,6 @@
 """Weights & Biases: the run on its server or, without a key, in `RUN/wandb`; the one file that knows wandb."""
 
+import errno
 import fnmatch
 import netrc
 import os
@@ -18,6 +19,8 @@ from mbtrain.trackers.values import AXES, epoch_values, values
 
 # Without it what wandb holds back (15 s or 32 KiB) is lost at a kill. A private setting: it may go, a test tells.
 FLUSH = "x_transaction_log_flush_interval"
+# On a full disk wandb drops rows without a word: so the room is looked at, every so many rows.
+LEAST_FREE_BYTES, LOOKED_EVERY = 1 << 20, 256
 
 
 class Wandb:
@@ -67,6 +70,7 @@ class Wandb:
         self._is_offline = mode == "offline"
         self._first_step = self._run.step
         self._pending: dict[str, Any] = {}
+        self._num_sent = 0
         self._epoch_names: set[str] = set()
         for axis in AXES:
             self._run.define_metric(axis, hidden=True)
@@ -88,6 +92,7 @@ class Wandb:
         self._send()
         plain = {key: value for key, value in values(result or {}).items() if isinstance(value, str | int | float)}
         self._run.summary.update({**plain, "status": status})
+        self._refuse_full_disk()
         self._run.finish(exit_code=0 if status == "done" else 1)
 
     @property
@@ -102,6 +107,15 @@ class Wandb:
         if self._pending:
             self._run.log(self._pending, step=self._pending["iteration"], commit=True)
             self._pending = {}
+            self._num_sent += 1
+            if self._num_sent % LOOKED_EVERY == 1:
+                self._refuse_full_disk()
+
+    def _refuse_full_disk(self) -> None:
+        folder = self._run_dir / "wandb"
+        folder = folder if folder.is_dir() else self._run_dir
+        if shutil.disk_usage(folder).free < LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
     def _define(self, row: dict[str, Any]) -> None:
         """Give the means of an epoch their own axis, before the first of them is logged."""

@@ -1,0 +1,1 @@
+"""The parts of scripts/chaos.py: settings, kills, damaged files, full disks, dead trackers."""
