@@ -4,9 +4,10 @@
     python scripts/benchmark.py --quick                the same on fewer samples, under three minutes; printed, not kept
     python scripts/benchmark.py --cases tiny,mlp32     some of them; the others keep the figures they had
     python scripts/benchmark.py --norm                 BN groups: free reshape, copy, loop
+    python scripts/benchmark.py --checkpoints          what a checkpoint every 100 iterations costs (not pinned)
     python scripts/benchmark.py --threads              two threads against one (not pinned; wants an idle machine)
 
-The whole process is pinned to one core and one thread, except for --threads.
+The whole process is pinned to one core and one thread, except for --threads and --checkpoints.
 """
 
 import argparse
@@ -26,7 +27,7 @@ QUICK_SAMPLES, QUICK_ROUNDS, ROUNDS = 2_000, 2, 6
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
-    if not options.threads:
+    if not options.threads and not options.checkpoints:
         pin()
     # What is measured is the checkout that this file lies in, whatever is installed.
     sys.path.insert(0, str(ROOT))
@@ -59,6 +60,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--norm", action="store_true", help="the table of batch norm over BN groups instead")
     parser.add_argument("--threads", action="store_true", help="the table of threads instead")
     parser.add_argument("--out", type=Path, help="folder of results.json and README.md (benchmarks, quick: none)")
+    parser.add_argument("--checkpoints", action="store_true", help="the table of checkpoints instead")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.out = options.out or (None if options.quick else RESULTS)
@@ -85,7 +87,11 @@ def tables(options: argparse.Namespace, folder: Path) -> Any:
 
         cases = [case.shortened(options.samples) if options.samples else case for case in thread_cases()]
         yield "threads", threads.measured(cases, folder, rounds=options.rounds, tell=tell)
-    if not options.norm and not options.threads:
+    if options.checkpoints:
+        from timing import checkpoints
+
+        yield "checkpoints", checkpoints.measured(folder, samples=options.samples, rounds=options.rounds, tell=tell)
+    if not options.norm and not options.threads and not options.checkpoints:
         from timing import loops
         from timing.cases import chosen
 

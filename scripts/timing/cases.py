@@ -34,6 +34,11 @@ def _cnn() -> nn.Module:
 NETWORKS = {
     "tiny": Network((64,), lambda: _mlp(64, 64), ("model=mlp", "model.hidden=[64]")),
     "mlp": Network((784,), lambda: _mlp(784, 256), ("model=mlp", "model.hidden=[256]")),
+    "large": Network(
+        (784,),
+        lambda: nn.Sequential(nn.Linear(784, 2900), nn.ReLU(), nn.Linear(2900, 2900), nn.ReLU(), nn.Linear(2900, 10)),
+        ("model=mlp", "model.hidden=[2900,2900]"),
+    ),
     "cnn": Network((1, 28, 28), _cnn, ("model=cnn", "model.channels=[32,64]")),
 }
 
@@ -77,6 +82,7 @@ class Case:
 
     def keep_data(self, folder: Path) -> Path:
         """The same data as the file that `dataset=arrays` reads."""
+        folder.mkdir(exist_ok=True)
         path = folder / f"{self.network}-{self.num_samples}.npz"
         if not path.exists():
             x, y = self.make_data()

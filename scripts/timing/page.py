@@ -55,6 +55,8 @@ def page(results: Mapping[str, Any]) -> str:
         parts.append(_norm(results["norm"]))
     if "threads" in results:
         parts.append(_threads(results["threads"]))
+    if "checkpoints" in results:
+        parts.append(_checkpoints(results["checkpoints"]))
     return "\n".join(parts)
 
 
@@ -112,6 +114,19 @@ def _threads(threads: Mapping[str, Any]) -> str:
     )
     head = ["case", "forward FLOPs a micro-batch", "1 thread, us", "2 threads, us", "ratio"]
     return text + _table(head, rows) + "\n" + _circumstances(threads, "threads")
+
+
+def _checkpoints(table: Mapping[str, Any]) -> str:
+    rows = [
+        [name, f"{row['weights']:,}", f"{row['wall']['reference_us']:,.0f}", *(_ratio(row, clock) for clock in CLOCKS)]
+        for name, row in table["cases"].items()
+    ]
+    text = (
+        f"## Checkpoints\nOurs with checkpoint.every={table['every']} against ours without: snapshot, hash, flush to "
+        f"disk and all; one thread of computation, not pinned; load {_load(table)}.\n"
+    )
+    head = ["case", "weights", "without, us an iteration", "wall", "CPU, all threads"]
+    return text + _table(head, rows) + "\n" + _circumstances(table, "checkpoints")
 
 
 def _ratio(found: Mapping[str, Any] | None, clock: str) -> str:

@@ -65,6 +65,14 @@ def test_other_tables_join_the_record_and_keep_what_is_there(folder, case):
     assert len(results["norm"]["tables"]["norm alone"]) == 3
 
 
+@pytest.mark.slow
+def test_cost_of_checkpoints_is_a_table_of_its_own(tmp_path):
+    benchmark(*QUICK, "--checkpoints", "--samples", 512, "--out", tmp_path)
+    cases = json.loads((tmp_path / "results.json").read_text())["checkpoints"]["cases"]
+    assert [row["weights"] for row in cases.values()] == [203_530, 10_718_410]
+    assert "## Checkpoints" in (tmp_path / "README.md").read_text()
+
+
 def test_unknown_case_is_refused_in_one_line():
     command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--quick", "--cases", "huge"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
