@@ -29,13 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp(prefix="mbtrain-chaos-", dir=options.folder))
-    table = {
-        "SIGKILL, then the same command": kills.survived(options.kills, folder, tell=tell),
-        "SIGKILL during a save, $TMPDIR elsewhere": kills.saves_survived(options.saves, folder, tell=tell),
-        **files.detected(options.flips, options.truncations, folder, tell=tell),
-        "disk full, then room": disks.survived(options.disks, folder, tell=tell),
-        "tracker killed, then run again": trackers.survived(options.trackers, folder, tell=tell),
+    faults = {
+        "SIGKILL, then the same command": (kills.survived, options.kills),
+        "SIGKILL during a save, $TMPDIR elsewhere": (kills.saves_survived, options.saves),
+        "bit flip in a checkpoint": (files.flips_detected, options.flips),
+        "checkpoint cut short": (files.cuts_detected, options.truncations),
+        "disk full, then room": (disks.survived, options.disks),
+        "tracker killed, then run again": (trackers.survived, options.trackers),
     }
+    table = {fault: count(tries, folder, tell=tell) for fault, (count, tries) in faults.items() if tries}
     print(page(table))
     has_survived = all(tries == good for tries, good in table.values())
     if has_survived:
