@@ -12,7 +12,7 @@ from timing.pairs import alternated, load, summary
 EVERY = "100it"
 # 784-256-10 and 784-2900-2900-10, about 0.2 and 10.7 million weights, each with its momentum.
 SMALL = replace(CASES["mlp256"], epochs=10)
-LARGE = replace(CASES["mlp256"], name="large256", network="large", epochs=6)
+LARGE = replace(CASES["mlp256"], name="large256", network="large", epochs=2, num_samples=12_800)
 
 
 def measured(folder: Path, *, samples: int | None, rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
