@@ -56,6 +56,9 @@ KEYS: dict[str, Key] = {
         number(at_least=0, below=1) | NULL, "share of the training set cut off as a test set, where the data has none"
     ),
     "dataset.split_seed": Key(_SEED, "draws the splits; `seed` never does"),
+    "dataset.train_size": Key(
+        whole(1) | NULL, "train on so many samples of the training set, drawn from split_seed; what is held out stays"
+    ),
     "dataset.augment": Key(NAMES | NULL, "flip, crop, cutout: names, or {flip: true, crop: 4, cutout: 8}"),
     "dataset.workers": Key(
         whole(0, 1024) | NULL, "null: in memory where it fits; a number: read by that many DataLoader workers"

@@ -30,6 +30,7 @@ class Options:
     val_fraction: float | None = None
     test_fraction: float | None = None
     split_seed: int = 0
+    train_size: int | None = None
     augment: Any = None
     workers: int | None = None
     normalize: bool | None = None
@@ -114,10 +115,22 @@ def _cut(splits: Splits, options: Options, notes: list[str]) -> dict[str, _Cut]:
             cuts["train"], cuts[name] = _divide(cuts["train"], num_held, (options.split_seed, stream))
             total = len(cuts["train"].indices) + num_held
             notes.append(f"{name}: {num_held:,} of {total:,} training samples held out (dataset.{key}={fraction:g})")
+    if options.train_size is not None:
+        cuts["train"] = _shortened(cuts["train"], options.train_size, options.split_seed, notes)
     return cuts
 
 
+def _shortened(train: _Cut, size: int, split_seed: int, notes: list[str]) -> _Cut:
+    """So many samples of the training part, what is held out staying the same."""
+    whole = len(train.indices)
+    if size > whole:
+        raise Refused(f"dataset.train_size={size}: there are {whole:,} training samples: give at most that")
+    notes.append(f"train: {size:,} of {whole:,} samples used (dataset.train_size={size})")
+    return _divide(train, size, (split_seed, len(PARTS)))[1] if size < whole else train
+
+
 def _divide(train: _Cut, num_held: int, key: tuple[int, int]) -> tuple[_Cut, _Cut]:
+    """(what is left, what is taken out) of the training part, stratified where its labels are known."""
     labels = labels_of(train.part)
     chosen = None if labels is None else labels.numpy()[train.indices]
     held = hold_out(len(train.indices), chosen, num_held=num_held, key=key)

@@ -8,6 +8,7 @@ from mbtrain.data.memory import free_bytes
 from mbtrain.data.prepare import Options, prepare
 from mbtrain.data.sources import DatasetSource, MemorySource
 from mbtrain.data.splits import Splits, as_splits
+from mbtrain.plan.refused import Refused
 from tests.data.conftest import CPU
 
 F64 = torch.float64
@@ -54,6 +55,18 @@ def test_a_tenth_is_held_out_where_there_is_no_validation_set():
 def test_a_val_fraction_of_0_holds_nothing_out():
     data = ready(val_fraction=0.0)
     assert (len(data.train), data.validation) == (100, None)
+
+
+def test_a_train_size_keeps_so_many_stratified_and_leaves_what_is_held_out():
+    whole, short = numbered(test_fraction=0.2), numbered(test_fraction=0.2, train_size=24)
+    assert len(short[0]) == 24 and set(short[0]) < set(whole[0]) and short[1:] == whole[1:]
+    assert [sum(number % 4 == label for number in short[0]) for label in range(4)] == [6] * 4
+    assert numbered(train_size=90) == numbered()
+
+
+def test_a_train_size_beyond_what_there_is_is_refused():
+    with pytest.raises(Refused, match=r"dataset.train_size=91: there are 90 training samples"):
+        ready(train_size=91)
 
 
 def test_the_test_set_is_cut_before_the_validation_set():
