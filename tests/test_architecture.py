@@ -39,6 +39,7 @@ HEAVY = {
     "pytorch_lightning": {"training", "assembly", "outcome", "one_run"},
     "hydra": {"__main__", "config"},
     "omegaconf": {"__main__", "config"},
+    "scipy": {"analysis"},
     "wandb": {"trackers"},
 }
 
