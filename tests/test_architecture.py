@@ -41,6 +41,8 @@ HEAVY = {
     "omegaconf": {"__main__", "config"},
     "scipy": {"analysis"},
     "wandb": {"trackers"},
+    "jinja2": {"analysis"},
+    "matplotlib": {"analysis"},
 }
 
 
