@@ -24,7 +24,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Lines:
-    """A chart of lines; `file` names its picture, `note` says what line and band are."""
+    """A chart of lines; `file` names its picture, `note` says what line and band are.
+
+    `x_ticks` stand in place of round numbers.
+    """
 
     file: str
     title: str
@@ -34,6 +37,7 @@ class Lines:
     note: str = ""
     is_x_log: bool = False
     is_y_log: bool = False
+    x_ticks: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

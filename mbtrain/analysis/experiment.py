@@ -28,11 +28,12 @@ class Factor:
 
     @property
     def numbers(self) -> list[float] | None:
-        """Its levels as numbers, where all are."""
+        """Its levels as numbers, where all are finite ones."""
         try:
-            return [float(level) for level in self.levels]
+            values = [float(level) for level in self.levels]
         except ValueError:
             return None
+        return values if np.isfinite(values).all() else None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class LivePage:
         if started - self._made_at >= max(RELOAD_S / 2, self._took_s):
             found = find(self._folders)
             whole = experiment(found, chosen(self._by, found.runs))
-            self._page = html(make_page(found, whole, self._logs, reload_s=RELOAD_S)).encode()
+            self._page = html(make_page(found, whole, self._logs, reload_s=RELOAD_S)).encode(errors="replace")
             self._made_at = time.monotonic()
             self._took_s = self._made_at - started
         return self._page

@@ -82,7 +82,7 @@ def _svg(chart: Chart) -> Markup:
 
 
 def _asset(name: str) -> Markup:
-    return Markup((files(TEMPLATES) / "templates" / name).read_text())
+    return Markup((files(TEMPLATES) / "templates" / name).read_text(encoding="utf-8"))
 
 
 def _cell(words: str) -> str:

@@ -78,5 +78,6 @@ def _notes(notes: Sequence[str]) -> list[str]:
 def _replace(path: Path, text: str) -> None:
     """Write in one step, so that a browser never meets half a page."""
     beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text)
+    # A file name that is no Unicode is shown with question marks.
+    beside.write_text(text, encoding="utf-8", errors="replace")
     beside.replace(path)

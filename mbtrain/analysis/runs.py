@@ -124,7 +124,7 @@ def _read(folder: Path, *, name: str, group: str, overrides: tuple[str, ...] = (
         status, message = _status(folder)
         config = flat(_mapping(folder / CONFIG_FILE, _load_yaml))
         result = _last_epoch(folder / "epochs.jsonl") | _mapping(folder / "result.json", orjson.loads)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         status, message = "damaged", str(error)
     return Run(folder, name, group, overrides, status, message, config, result)
 

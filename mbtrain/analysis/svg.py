@@ -1,6 +1,7 @@
 """Charts as inline SVG: colours come from the page (light and dark), hovering tells the values."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from html import escape
 
@@ -25,6 +26,7 @@ def draw(chart: object) -> str:
 @draw.register
 def _lines(chart: Lines) -> str:
     x = scale(np.concatenate([one.x for one in chart.series]), LEFT, WIDTH - RIGHT, is_log=chart.is_x_log)
+    x = replace(x, ticks=tuple(chart.x_ticks) or x.ticks)
     heights = [values for one in chart.series for values in (one.y, one.low, one.high) if values is not None]
     y = scale(np.concatenate(heights), HEIGHT - BOTTOM, TOP, is_log=chart.is_y_log)
     parts = [*_x_axis(x, HEIGHT, chart.x_label), *_y_axis(y, chart.y_label)]

@@ -12,7 +12,7 @@ from mbtrain.analysis.score import written
 from mbtrain.analysis.table import spoken
 
 LEARNING_RATE = "optimizer.lr"
-MOST_ROWS, MOST_LINES = 15, 6
+MOST_ROWS, MOST_LINES, MOST_TICKS = 15, 6, 8
 
 
 def by_weight(findings: Findings) -> list[Factor]:
@@ -81,8 +81,11 @@ def sensitivity(findings: Findings) -> Lines | None:
     title = "Learning-rate sensitivity" if own.name == LEARNING_RATE else f"Sensitivity to {own.name}"
     note = f"Dot: mean over seeds; band: from the best to the worst seed. {_fixed(findings, shown)}"
     key = findings.experiment.score.key
+    ticks = np.unique(x).tolist() if len(np.unique(x)) <= MOST_TICKS else ()
     is_x_log = bool(x.min() > 0 and x.max() > 5 * x.min())
-    return Lines("sensitivity", title, own.name, key, series, note, is_x_log=is_x_log, is_y_log=wants_log(y))
+    return Lines(
+        "sensitivity", title, own.name, key, series, note, is_x_log=is_x_log, is_y_log=wants_log(y), x_ticks=ticks
+    )
 
 
 def curves(findings: Findings, logs: Logs) -> list[Panel]:

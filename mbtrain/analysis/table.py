@@ -65,7 +65,7 @@ def with_interval(interval: Interval) -> Value:
     """A mean, its bounds and its n.
 
     >>> with_interval(Interval(3, 1.1, 0.85, 1.35, 0.95, "t")).text
-    '1.100 [0.850, 1.350], n = 3'
+    '1.10 [0.85, 1.35], n = 3'
     """
     return Value(spoken(interval), math.inf if math.isnan(interval.estimate) else interval.estimate)
 
@@ -76,8 +76,8 @@ def spoken(interval: Interval) -> str:
         return "none"
     if not interval.has_bounds or interval.high == interval.low:
         return f"{written(interval.estimate)}, n = {interval.n}"
-    # As many decimals as tell the interval's half width to three digits.
-    decimals = min(max(0, 2 - math.floor(math.log10((interval.high - interval.low) / 2))), 9)
+    # As many decimals as tell the interval's half width to two digits.
+    decimals = min(max(0, 1 - math.floor(math.log10((interval.high - interval.low) / 2))), 9)
     middle, low, high = (f"{one:,.{decimals}f}" for one in (interval.estimate, interval.low, interval.high))
     return f"{middle} [{low}, {high}], n = {interval.n}"
 

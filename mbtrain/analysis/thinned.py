@@ -1,7 +1,6 @@
 """A log of any length in bounded memory: each column's lowest, highest and mean value per stretch of iterations."""
 
-from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +91,11 @@ class ThinnedLog:
             if file.read(len(self._line)) != self._line:
                 file.seek(0)
                 self._clear()
-            while lines := list(takewhile(_is_whole, file.readlines(BLOCK_BYTES))):
+            while lines := file.readlines(BLOCK_BYTES):
+                if not lines[-1].endswith(b"\n"):
+                    lines.pop()  # still being written: read next time
+                if not lines:
+                    return
                 self._position += sum(map(len, lines))
                 self._line = lines[-1]
                 self._add(lines)
@@ -106,44 +109,45 @@ class ThinnedLog:
         return x[is_there], one.mean[is_there], one.low[is_there], one.high[is_there]
 
     def _add(self, lines: Sequence[bytes]) -> None:
-        rows = list(_rows(lines))
+        rows = [row for row in _values(lines) if _is_row(row)]
         self.num_damaged += len(lines) - len(rows)
         if not rows:
             return
         self.num_rows += len(rows)
         self.last = rows[-1]
-        iterations = np.array([row["iteration"] for row in rows], dtype=np.int64)
+        # Rows of the same columns are turned into columns at once; a probe's extra column makes a second kind of row.
+        kinds: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows:
+            kinds.setdefault(tuple(row), []).append(row)
+        for names, own in kinds.items():
+            self._add_columns(dict(zip(names, zip(*map(dict.values, own), strict=True), strict=True)))
+
+    def _add_columns(self, table: Mapping[str, tuple[Any, ...]]) -> None:
+        iterations = np.array(table["iteration"], dtype=np.int64)
         while (iterations.max() - 1) // self._width >= CAPACITY:
             self._width *= 2
             for column in self.columns.values():
                 column.halve()
         stretches = (iterations - 1) // self._width
-        for name in dict.fromkeys(name for row in rows for name in row):
-            self._add_column(name, rows, stretches)
-
-    def _add_column(self, name: str, rows: Sequence[Row], stretches: NDArray[np.int64]) -> None:
-        values = [row.get(name, np.nan) for row in rows]
-        try:
-            numbers = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError):
-            return  # words or lists, which no chart shows
-        column = self.columns.setdefault(name, Column())
-        # In the log null stands for a number that is not finite; a name that is absent was not measured.
-        column.num_nonfinite += values.count(None)
-        column.add(numbers, stretches)
+        for name, values in table.items():
+            try:
+                numbers = np.array(values, dtype=np.float64)
+            except (TypeError, ValueError):
+                continue  # words or lists, which no chart shows
+            if numbers.ndim == 1:
+                column = self.columns.setdefault(name, Column())
+                column.num_nonfinite += len(numbers) - int(np.isfinite(numbers).sum())
+                column.add(numbers, stretches)
 
 
-def _is_whole(line: bytes) -> bool:
-    return line.endswith(b"\n")
-
-
-def _rows(lines: Sequence[bytes]) -> Iterator[Row]:
+def _values(lines: Sequence[bytes]) -> list[Any]:
     try:
         # One call for the whole block is several times faster than one a line.
         values = orjson.loads(b"[" + b",".join(lines) + b"]")
     except orjson.JSONDecodeError:
-        values = [_value(line) for line in lines]
-    return (one for one in values if _is_row(one))
+        values = []
+    # Damaged lines may by chance make sense together: then they are not as many as the lines.
+    return values if len(values) == len(lines) else [_value(line) for line in lines]
 
 
 def _value(line: bytes) -> Any:
