@@ -86,8 +86,8 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def _shares(experiment: Experiment) -> Shares | None:
-    done = experiment.done
-    if len(done) < 3 or not experiment.factors:
+    done = experiment.done if experiment.factors else []
+    if len(done) < 3:
         return None
     levels = {one.name: [one.level_of[run.folder] for _, run, _ in done] for one in experiment.factors}
     return shares([value for _, _, value in done], levels)
