@@ -39,7 +39,10 @@ HEAVY = {
     "pytorch_lightning": {"training", "assembly", "outcome", "one_run"},
     "hydra": {"__main__", "config"},
     "omegaconf": {"__main__", "config"},
+    "scipy": {"analysis"},
     "wandb": {"trackers"},
+    "jinja2": {"analysis"},
+    "matplotlib": {"analysis"},
 }
 
 
