@@ -12,7 +12,7 @@ from rich.console import Console
 from mbtrain.assembly import Assembly, assemble
 from mbtrain.finished_run import save_final
 from mbtrain.log.lock import locked
-from mbtrain.log.status import write_status
+from mbtrain.log.status import first_line, write_status
 from mbtrain.log.writer import LogWriter
 from mbtrain.outcome import outcome
 from mbtrain.plan.duration import Duration
@@ -42,8 +42,8 @@ class Result:
         return self.values[key]
 
 
-def train(config: Mapping[str, Any], console: Console) -> Result:
-    """Train what `config` says, from the start or from the last checkpoint in its folder.
+def train(config: Mapping[str, Any], console: Console, *, cores: int | None = None) -> Result:
+    """Train what `config` says, from the start or from the last checkpoint in its folder; on `cores`, else all cores.
 
     Raises Refused before anything is trained or written, Interrupted after a signal, with a checkpoint written.
     """
@@ -52,7 +52,7 @@ def train(config: Mapping[str, Any], console: Console) -> Result:
     finished = folder.finished()
     if finished is not None and folder.saved_config()["duration"] == config["duration"]:
         return Result(folder.path, finished, is_new=False)
-    assembly = assemble(config, chosen=folder.chosen())
+    assembly = assemble(config, chosen=folder.chosen(), cores=cores)
     for line in (*assembly.data.notes, assembly.plan_line):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     with folder.opened(), locked(folder.path), threads(assembly.threads):
@@ -83,7 +83,7 @@ def _train(config: Mapping[str, Any], assembly: Assembly, folder: RunFolder, con
         result = outcome(config, assembly, module, trainer, folder.checkpoints / BEST)
         _keep(assembly, folder)
     except BaseException as error:
-        write_status(folder.path, "interrupted" if isinstance(error, Interrupted) else "failed", _first_line(error))
+        write_status(folder.path, "interrupted" if isinstance(error, Interrupted) else "failed", first_line(error))
         raise
     finally:
         bar.stop()
@@ -148,8 +148,3 @@ def _keep(assembly: Assembly, folder: RunFolder) -> None:
     data = assembly.data
     with assembly.averaged():
         save_final(assembly.model, data.normalize, data.input_shape, assembly.num_outputs, folder.checkpoints)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

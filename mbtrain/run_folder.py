@@ -19,7 +19,9 @@ from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
 # What may differ when a run goes on: where it stands, how long it is, who is told.
-FREE = ("run_dir", "sweep_dir", "resume", "trust", "duration", "tracker", "checkpoint", "name")
+FREE = ("run_dir", "sweep_dir", "resume", "trust", "duration", "tracker", "checkpoint", "sweep", "name")
+# What a sweep puts into a job's folder before there is a run.
+PLACED = (".lock", "status.json", "output.txt")
 
 
 class RunFolder:
@@ -37,7 +39,7 @@ class RunFolder:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is lost by starting here."""
-        return not self.path.exists() or not any(one.name != ".lock" for one in self.path.iterdir())
+        return not self.path.exists() or not any(one.name not in PLACED for one in self.path.iterdir())
 
     def saved_config(self) -> dict[str, Any]:
         """The config of the run that began here; reading it runs no code."""

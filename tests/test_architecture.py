@@ -31,14 +31,15 @@ MAY_IMPORT = {
     "finished_run": {"assembly", "data", "norm", "plan", "run_folder", "training"},
     "one_run": BLOCKS | {"assembly", "config", "finished_run", "log", "outcome", "run_folder", "training"},
     "launch": {"one_run", "plan", "run_folder", "side_process", "trackers", "training"},
+    "study": {"analysis", "config", "log", "one_run", "plan", "run_folder", "side_process", "trackers", "training"},
     "__init__": {"config", "finished_run", "launch", "one_run", "plan"},
-    "__main__": {"config", "launch", "plan"},
+    "__main__": {"config", "launch", "plan", "study"},
 }
 HEAVY = {
     "torch": BLOCKS - {"plan"} | {"training", "assembly", "outcome", "finished_run", "one_run", "__init__", "trackers"},
     "pytorch_lightning": {"training", "assembly", "outcome", "one_run"},
-    "hydra": {"__main__", "config"},
-    "omegaconf": {"__main__", "config"},
+    "hydra": {"__main__", "config", "study"},
+    "omegaconf": {"__main__", "config", "study"},
     "wandb": {"trackers"},
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 FILE = "status.json"
-FINAL = ("done", "failed", "interrupted")
+FINAL = ("done", "failed", "killed", "interrupted")
 
 
 def read_status(run_dir: str | Path) -> dict[str, Any] | None:
@@ -18,12 +18,15 @@ def read_status(run_dir: str | Path) -> dict[str, Any] | None:
         return None
 
 
-def write_status(run_dir: str | Path, status: str, message: str | None = None) -> None:
-    """Replace the state in one step: a reader meets the old one or the new one, also after a power cut."""
+def write_status(run_dir: str | Path, status: str, message: str | None = None, *, pid: int | None = None) -> None:
+    """Replace the state in one step: a reader meets the old one or the new one, also after a power cut.
+
+    `pid` is given by who tells it of another process, which can no longer.
+    """
     target = Path(run_dir, FILE)
     beside = target.with_name(f".{FILE}.{os.getpid()}")
     with beside.open("wb") as file:
-        file.write(orjson.dumps({"status": status, "pid": os.getpid(), "message": message}))
+        file.write(orjson.dumps({"status": status, "pid": os.getpid() if pid is None else pid, "message": message}))
         file.flush()
         os.fsync(file.fileno())
     beside.replace(target)
@@ -48,3 +51,13 @@ def process_lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except OSError:
         return True  # a system without /proc
+
+
+def first_line(error: BaseException) -> str:
+    """An exception as the message of a status.
+
+    >>> first_line(ValueError("no\\nmore"))
+    'ValueError: no'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
