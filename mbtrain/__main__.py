@@ -15,6 +15,8 @@ from mbtrain.plan.refused import Refused
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from mbtrain.config.driver import Driver
+
 
 def main() -> None:
     """Run the command line and exit."""
@@ -36,7 +38,7 @@ def exit_code(arguments: Sequence[str]) -> int:
     from mbtrain.config.command import drive
 
     try:
-        code = drive(arguments, _job)
+        code = drive(arguments, job=_job, sweep=_sweep)
         sys.stdout.flush()
         return code
     except Refused as error:
@@ -56,14 +58,20 @@ def _refuse(error: Refused) -> int:
     return 2
 
 
+def _sweep(hydra: "Driver", name: str, overrides: list[str]) -> int:
+    from mbtrain.study.sweep import sweep
+
+    return sweep(hydra, name, overrides, _job)
+
+
 def _job(config: "DictConfig") -> int:
-    """One run of the command line, alone or of a sweep."""
+    """One run of the command line, alone or of a sweep that Hydra launches."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from mbtrain.config.check import check
     from mbtrain.config.compose import plain
-    from mbtrain.config.sweep import prepared
+    from mbtrain.study.multirun import prepared
 
     hydra, is_alone = HydraConfig.get(), HydraConfig.get().mode == RunMode.RUN
     try:

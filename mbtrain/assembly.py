@@ -82,8 +82,11 @@ class Assembly:
         return Batches(source, size, device=self.device, workers=self.workers)
 
 
-def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembly:
-    """Build everything; raises Refused in one line before anything is trained. `chosen` is what a resume brings."""
+def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any], cores: int | None = None) -> Assembly:
+    """Build everything; raises Refused in one line before anything is trained.
+
+    `chosen` is what a resume brings; `cores` are how many the run may use, all by default.
+    """
     precision = config["trainer"]["precision"]
     device, dtype = device_of(config["trainer"]["accelerator"], precision), dtype_of(precision)
     data = _data(config, device, dtype)
@@ -97,7 +100,9 @@ def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembl
     scores = _scores(data, loss, config)
     trial = _try_out(config, data, model, loss, num_outputs)
     cutting = cutting_of(config, plan, has_bn=has_batch_norm(model), is_flat=trial.values_per_channel == 1)
-    threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(trial.flops * cutting.micro_size)
+    cores = num_cores() if cores is None else cores
+    work = trial.flops * cutting.micro_size
+    threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(work, cores=cores)
     lr_of = build(config["lr_schedule"], key="lr_schedule", trust=config["trust"])(plan)
     parameters = [one for one in model.parameters() if one.requires_grad]
     if not parameters:
@@ -121,7 +126,7 @@ def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembl
         num_outputs=num_outputs,
         threads=threads,
         plan_line=plan_line(config, plan, cutting),
-        workers=_workers(config, data.train),
+        workers=_workers(config, data.train, cores=cores),
         callbacks=_callbacks(config),
     )
 
@@ -281,9 +286,9 @@ def _callbacks(config: Mapping[str, Any]) -> tuple[pl.Callback, ...]:
     return tuple(built)
 
 
-def _workers(config: Mapping[str, Any], source: Source) -> int:
+def _workers(config: Mapping[str, Any], source: Source, *, cores: int) -> int:
     """DataLoader workers: none for memory; for a data set read on demand one a core but one, at most four."""
     if not isinstance(source, DatasetSource):
         return 0
     wanted = config["dataset"]["workers"]
-    return min(4, num_cores() - 1) if wanted is None else wanted
+    return min(4, cores - 1) if wanted is None else wanted

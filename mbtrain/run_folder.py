@@ -20,7 +20,9 @@ from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
 # What may differ when a run goes on: where it stands, how long it is, who is told, what a bad number does from now on.
-FREE = ("run_dir", "sweep_dir", "resume", "trust", "duration", "tracker", "checkpoint", "name", "nonfinite")
+FREE = ("run_dir", "sweep_dir", "resume", "trust", "duration", "tracker", "checkpoint", "sweep", "name", "nonfinite")
+# What a sweep puts into a job's folder before there is a run.
+PLACED = (".lock", "status.json", "output.txt")
 
 
 class RunFolder:
@@ -127,7 +129,7 @@ class RunFolder:
 
 def _counts(name: str) -> bool:
     """Whether a file is more than what a run that was killed at its very start leaves."""
-    return name != ".lock" and not (name.startswith(".") and name.endswith(".tmp"))
+    return name not in PLACED and not (name.startswith(".") and name.endswith(".tmp"))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

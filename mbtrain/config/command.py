@@ -9,17 +9,17 @@ from omegaconf import DictConfig
 
 from mbtrain.config.driver import PRIMARY, Driver, driver, with_targets_quoted
 from mbtrain.config.messages import unknown_option
-from mbtrain.config.sweep import sweep
 from mbtrain.plan.refused import Refused
 
 Job = Callable[[DictConfig], int]
+Sweep = Callable[[Driver, str, list[str]], int]
 
 
-def drive(arguments: Sequence[str], job: Job) -> int:
-    """Do what the command line asks, running `job` on each composed config; their exit code."""
+def drive(arguments: Sequence[str], *, job: Job, sweep: Sweep) -> int:
+    """Do what the command line asks: `job` is called on a composed config, `sweep` on the overrides after -m."""
     options, parser = parsed(arguments)
     with driver(config_path=options.config_path, config_dir=options.config_dir) as hydra:
-        return _driven(hydra, options, parser, job)
+        return _driven(hydra, options, parser, job, sweep)
 
 
 def parsed(arguments: Sequence[str]) -> tuple[Namespace, ArgumentParser]:
@@ -41,7 +41,7 @@ def parsed(arguments: Sequence[str]) -> tuple[Namespace, ArgumentParser]:
     return options, parser
 
 
-def _driven(hydra: Driver, options: Namespace, parser: ArgumentParser, job: Job) -> int:
+def _driven(hydra: Driver, options: Namespace, parser: ArgumentParser, job: Job, sweep: Sweep) -> int:
     name, overrides = options.config_name or PRIMARY, with_targets_quoted(options.overrides)
     if options.help:
         hydra.app_help(name, parser, options)
@@ -54,7 +54,7 @@ def _driven(hydra: Driver, options: Namespace, parser: ArgumentParser, job: Job)
     elif options.info:
         hydra.show_info(options.info, name, overrides)
     elif options.multirun:
-        return sweep(hydra, name, overrides, job)
+        return sweep(hydra, name, overrides)
     else:
         return hydra.run(name, job, [*overrides, "hydra.mode=RUN"]).return_value
     return 0

@@ -41,6 +41,8 @@ KEYS: dict[str, Key] = {
     "sweep_dir": Key(TEXT, "where a sweep writes: a folder a job"),
     "data_root": Key(TEXT, "where data sets lie or are downloaded to"),
     "resume": Key(TEXT, "auto: go on with an unfinished run in run_dir; never; or the folder of a run to go on with"),
+    "sweep.jobs": Key(whole(1), "jobs of a sweep at once; they share the cores"),
+    "sweep.retry": Key(choice("failed") | NULL, "failed: jobs of a sweep that failed are run again; null leaves them"),
     "trust": Key(PACKAGES, "packages of yours that `_target_` may name; on the command line or in a primary config"),
     "ema": Key(LENGTH | NULL, "averaged weights with this half-life, used to validate, test and load; null is off"),
     "nonfinite": Key(

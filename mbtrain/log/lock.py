@@ -1,4 +1,4 @@
-"""One process a run folder: a second one is refused."""
+"""One process a folder, of a run or a sweep: a second one is refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from mbtrain.plan.refused import Refused
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
+def locked(folder: Path, *, key: str = "run_dir") -> Iterator[None]:
     """Hold the folder's lock for the length of a block; the system frees it when the process dies."""
     try:
-        with FileLock(run_dir / ".lock").acquire(timeout=0):
+        with FileLock(folder / ".lock").acquire(timeout=0):
             yield
     except Timeout:
-        raise Refused(f"run_dir={run_dir}: another process is training there, choose another folder or wait") from None
+        raise Refused(f"{key}={folder}: another process is training there, choose another folder or wait") from None

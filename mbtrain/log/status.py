@@ -9,7 +9,7 @@ import orjson
 from mbtrain.log.files import replace
 
 FILE = "status.json"
-FINAL = ("done", "failed", "interrupted")
+FINAL = ("done", "failed", "killed", "interrupted")
 
 
 def read_status(run_dir: str | Path) -> dict[str, Any] | None:
@@ -20,9 +20,10 @@ def read_status(run_dir: str | Path) -> dict[str, Any] | None:
         return None
 
 
-def write_status(run_dir: str | Path, status: str, message: str | None = None) -> None:
-    """Replace the state in one step."""
-    replace(Path(run_dir, FILE), orjson.dumps({"status": status, "pid": os.getpid(), "message": message}))
+def write_status(run_dir: str | Path, status: str, message: str | None = None, *, pid: int | None = None) -> None:
+    """Replace the state in one step; `pid` is given by who tells it of another process, which can no longer."""
+    process = os.getpid() if pid is None else pid
+    replace(Path(run_dir, FILE), orjson.dumps({"status": status, "pid": process, "message": message}))
 
 
 def is_over(run_dir: str | Path) -> bool:
@@ -44,3 +45,13 @@ def process_lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except OSError:
         return True  # a system without /proc
+
+
+def first_line(error: BaseException) -> str:
+    """An exception as the message of a status.
+
+    >>> first_line(ValueError("no\\nmore"))
+    'ValueError: no'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,4 +1,7 @@
-"""The side process: `python -m mbtrain.trackers RUN [NAME...]` hands a run's log to trackers until the run is over."""
+"""The side process: `python -m mbtrain.trackers RUN [NAME...]` hands a run's log to trackers until the run is over.
+
+With `--sweep`, RUN is a sweep's folder: its jobs are handed over one after the other, in the order in which they began.
+"""
 
 import argparse
 import importlib
@@ -21,6 +24,7 @@ from mbtrain.log.status import FINAL, is_over, process_lives, read_status
 from mbtrain.plan.refused import Refused
 from mbtrain.trackers import missing
 from mbtrain.trackers.guarded import Guarded
+from mbtrain.trackers.jobs import jobs_of, jobs_told
 from mbtrain.trackers.states import keep_in_result
 
 OURS = ("csv", "tensorboard", "trackio", "wandb")
@@ -33,8 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.wait is not None:
             _outlive_the_trainer()
             _import_ahead(options.names)
-            if not _has_begun(options.run, trainer=options.wait):
-                return 0
+        if options.sweep:
+            jobs = jobs_told() if options.wait is not None else jobs_of(options.run)
+            return max((_track_job(*job, options.names, trust=options.trust) for job in jobs), default=0)
+        if options.wait is not None and not _has_begun(options.run, trainer=options.wait):
+            return 0
         return _track(options.run, options.names, trust=options.trust)
     except (Refused, ValueError) as error:
         print(f"mbtrain: {error}", file=sys.stderr)
@@ -45,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mbtrain.trackers", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, finished or not")
     parser.add_argument("names", nargs="*", metavar="NAME", help="trackers (default: those of the run's config)")
+    parser.add_argument("--sweep", action="store_true", help="RUN is the folder of a sweep")
     parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="its code may be a tracker")
     parser.add_argument("--wait", type=int, metavar="PID", help="the trainer that started this: wait until it begins")
     return parser
@@ -61,6 +69,18 @@ def _track(run_dir: Path, names: Sequence[str], *, trust: Sequence[str]) -> int:
         trackers = [_guarded(name, node, run_dir=run_dir, config=config, trust=trust) for name, node in nodes.items()]
         _hand_over(run_dir, trackers)
     return int(any(tracker.has_failed for tracker in trackers))
+
+
+def _track_job(job: Path, trainer: int | None, names: Sequence[str], *, trust: Sequence[str]) -> int:
+    """One run of a sweep; what goes wrong with it does not keep the others from their trackers."""
+    try:
+        if trainer is not None and not _begins(job, trainer, threading.Event()):
+            return 0
+        own = (_read_yaml(job / "config.yaml") or {})["tracker"]
+        return _track(job, [name for name in names if trainer is None or name in own], trust=trust)
+    except Exception as error:
+        print(f"mbtrain: {job}: {error}", file=sys.stderr)
+        return 1
 
 
 def _hand_over(run_dir: Path, trackers: Sequence[Guarded]) -> None:
@@ -100,7 +120,9 @@ def _guarded(
             raise Refused(line)
         from mbtrain.config.build import build
 
-        offered = {"run_dir": str(run_dir), "name": config["name"], "config": config}
+        # The jobs of a sweep share a name; their folders tell them apart.
+        is_job = (run_dir.parent / "sweep.json").is_file()
+        offered = {"run_dir": str(run_dir), "name": run_dir.name if is_job else config["name"], "config": config}
         return build(node, key=f"tracker.{name}", trust=trust, offered=offered)
 
     return Guarded(name, run_dir, make)
@@ -153,10 +175,15 @@ def _has_begun(run_dir: Path, *, trainer: int) -> bool:
     """
     left = threading.Event()
     threading.Thread(target=_set_at_end_of_input, args=(left,), daemon=True).start()
+    return _begins(run_dir, trainer, left)
+
+
+def _begins(run_dir: Path, trainer: int, left: threading.Event) -> bool:
     while True:
-        has_left = left.is_set() or not process_lives(trainer)
         status = read_status(run_dir)
-        if status is not None and status["pid"] == trainer and (run_dir / "config.yaml").exists():
+        is_its = status is not None and status["pid"] == trainer
+        has_left = left.is_set() or not process_lives(trainer)
+        if is_its and (run_dir / "config.yaml").exists():
             return True
         if has_left:
             return False

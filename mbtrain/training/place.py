@@ -65,9 +65,9 @@ def tried(model: nn.Module, inputs: Any) -> Trial:
     return Trial(output, flops, values)
 
 
-def threads_for(flops: float) -> int:
-    """The fixed rule: one thread for small work, else one a core that this process may use."""
-    return 1 if flops < FLOPS_WORTH_THREADS else num_cores()
+def threads_for(flops: float, *, cores: int) -> int:
+    """The fixed rule: one thread for small work, else one a core."""
+    return 1 if flops < FLOPS_WORTH_THREADS else cores
 
 
 @contextmanager
