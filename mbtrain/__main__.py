@@ -38,7 +38,7 @@ def exit_code(arguments: Sequence[str]) -> int:
     from mbtrain.config.command import drive
 
     try:
-        code = drive(arguments, job=_job, sweep=_sweep)
+        code = drive(arguments, job=_job, sweep=_sweep, study=_study)
         sys.stdout.flush()
         return code
     except Refused as error:
@@ -62,6 +62,12 @@ def _sweep(hydra: "Driver", name: str, overrides: list[str]) -> int:
     from mbtrain.study.sweep import sweep
 
     return sweep(hydra, name, overrides, _job)
+
+
+def _study(hydra: "Driver", name: str, overrides: list[str]) -> int:
+    from mbtrain.study.study import study
+
+    return study(hydra, name, overrides)
 
 
 def _job(config: "DictConfig") -> int:

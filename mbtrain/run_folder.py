@@ -20,7 +20,19 @@ from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
 # What may differ when a run goes on: where it stands, how long it is, who is told, what a bad number does from now on.
-FREE = ("run_dir", "sweep_dir", "resume", "trust", "duration", "tracker", "checkpoint", "sweep", "name", "nonfinite")
+FREE = (
+    "run_dir",
+    "sweep_dir",
+    "study_dir",
+    "resume",
+    "trust",
+    "duration",
+    "tracker",
+    "checkpoint",
+    "sweep",
+    "name",
+    "nonfinite",
+)
 # What a sweep puts into a job's folder before there is a run.
 PLACED = (".lock", "status.json", "output.txt")
 

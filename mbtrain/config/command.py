@@ -15,11 +15,14 @@ Job = Callable[[DictConfig], int]
 Sweep = Callable[[Driver, str, list[str]], int]
 
 
-def drive(arguments: Sequence[str], *, job: Job, sweep: Sweep) -> int:
-    """Do what the command line asks: `job` is called on a composed config, `sweep` on the overrides after -m."""
+def drive(arguments: Sequence[str], *, job: Job, sweep: Sweep, study: Sweep) -> int:
+    """Do what the command line asks.
+
+    `job` is called on a composed config, `sweep` on the overrides after -m, `study` on those that name a study.
+    """
     options, parser = parsed(arguments)
     with driver(config_path=options.config_path, config_dir=options.config_dir) as hydra:
-        return _driven(hydra, options, parser, job, sweep)
+        return _driven(hydra, options, parser, job, sweep, study)
 
 
 def parsed(arguments: Sequence[str]) -> tuple[Namespace, ArgumentParser]:
@@ -41,7 +44,7 @@ def parsed(arguments: Sequence[str]) -> tuple[Namespace, ArgumentParser]:
     return options, parser
 
 
-def _driven(hydra: Driver, options: Namespace, parser: ArgumentParser, job: Job, sweep: Sweep) -> int:
+def _driven(hydra: Driver, options: Namespace, parser: ArgumentParser, job: Job, sweep: Sweep, study: Sweep) -> int:
     name, overrides = options.config_name or PRIMARY, with_targets_quoted(options.overrides)
     if options.help:
         hydra.app_help(name, parser, options)
@@ -54,7 +57,15 @@ def _driven(hydra: Driver, options: Namespace, parser: ArgumentParser, job: Job,
     elif options.info:
         hydra.show_info(options.info, name, overrides)
     elif options.multirun:
+        if _names_study(overrides):
+            raise Refused("-m: a study makes its own runs: leave -m out")
         return sweep(hydra, name, overrides)
+    elif _names_study(overrides):
+        return study(hydra, name, overrides)
     else:
         return hydra.run(name, job, [*overrides, "hydra.mode=RUN"]).return_value
     return 0
+
+
+def _names_study(overrides: Sequence[str]) -> bool:
+    return any(one.startswith("study=") and one != "study=null" for one in overrides)

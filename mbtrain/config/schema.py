@@ -39,6 +39,7 @@ KEYS: dict[str, Key] = {
     "seed": Key(_SEED, "the one seed of training"),
     "run_dir": Key(TEXT, "where the run writes"),
     "sweep_dir": Key(TEXT, "where a sweep writes: a folder a job"),
+    "study_dir": Key(TEXT | NULL, "where a study writes: a folder a stage; null is studies/<name>-<scale>"),
     "data_root": Key(TEXT, "where data sets lie or are downloaded to"),
     "resume": Key(TEXT, "auto: go on with an unfinished run in run_dir; never; or the folder of a run to go on with"),
     "sweep.jobs": Key(whole(1), "jobs of a sweep at once; they share the cores"),

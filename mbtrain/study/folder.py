@@ -45,13 +45,13 @@ class SweepFolder:
             raise Faults(faults)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, key: str = "sweep_dir") -> Iterator[None]:
         """The folder exists and is this process's for the length of a block."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Refused(f"sweep_dir={self.path}: cannot be made ({error.strerror})") from None
-        with locked(self.path, key="sweep_dir"):
+            raise Refused(f"{key}={self.path}: cannot be made ({error.strerror})") from None
+        with locked(self.path, key=key):
             yield
 
     def write(self, jobs: Sequence[Job], overrides: Sequence[str]) -> None:

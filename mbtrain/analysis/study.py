@@ -1,0 +1,217 @@
+"""The page of a study: one sentence a case, the contrasts with their intervals, what was tuned and timed."""
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mbtrain.analysis.budgets import BUDGETS, losses_by_budget
+from mbtrain.analysis.charts import DotRow, Dots, Panel
+from mbtrain.analysis.contrast import holm
+from mbtrain.analysis.decision import Decision, decide
+from mbtrain.analysis.finite import without_diverged
+from mbtrain.analysis.page import Page, html, markdown
+from mbtrain.analysis.section import Section
+from mbtrain.analysis.statistics import finite_mean_interval
+from mbtrain.analysis.table import Table, Value, number, probability, spoken, with_interval, word
+from mbtrain.log.files import replace
+
+SPOKEN = {"samples": "equal samples", "updates": "equal updates", "time": "equal time"}
+LIMITS = (
+    "The answer belongs to this device, these models, this optimizer with a constant learning rate that was tuned at "
+    "equal time, and this length of training.",
+    "Under batch norm accumulating also changes the groups that share statistics: that is part of the arm.",
+    "The primary contrast was fixed in advance; every other comparison explores, and its p values are Holm's.",
+    "Times are those of the calibration, one run at a time; the runs themselves shared the machine.",
+)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One arm against another under a budget, with what was decided."""
+
+    case: str
+    budget: str
+    arm: str
+    against: str
+    losses: Mapping[str, list[float]]
+    decision: Decision
+    is_primary: bool
+
+
+def write_study(study_dir: Path) -> tuple[Path, list[str]]:
+    """Write report.html, and report/study.md with its figures; the page's path, and the answer a sentence a case."""
+    study = orjson.loads((study_dir / "study.json").read_bytes())
+    found = list(contrasts(study_dir, study))
+    answers = [_sentence(one, study) for one in found if one.is_primary]
+    page = Page(study["name"], _subtitle(study), answers, list(_sections(study, found)), LIMITS)
+    beside = study_dir / "report"
+    beside.mkdir(exist_ok=True)
+    from mbtrain.analysis import png
+
+    png.save(page.pictures, beside / "figures")
+    replace(beside / "study.md", markdown(page).encode())
+    replace(study_dir / "report.html", html(page).encode())
+    return study_dir / "report.html", answers
+
+
+def contrasts(study_dir: Path, study: Mapping[str, Any]) -> Iterator[Contrast]:
+    """Every pair of arms under every budget, the primary one among them."""
+    primary = study["primary"]
+    for name, case in study["cases"].items():
+        by_budget = losses_by_budget(study_dir, case, study["batch_sizes"])
+        for budget in BUDGETS:
+            for against, arm in combinations(study["batch_sizes"], 2):
+                is_primary = {arm, against} == {primary["arm"], primary["against"]} and budget == primary["budget"]
+                if is_primary:
+                    arm, against = primary["arm"], primary["against"]
+                losses = by_budget[budget]
+                finite, _ = without_diverged(losses[against])
+                margin = study["margin"] * (float(finite.mean()) if len(finite) else 1.0)
+                decision = decide(losses[arm], losses[against], margin=margin)
+                yield Contrast(name, budget, arm, against, losses, decision, is_primary)
+
+
+def _subtitle(study: Mapping[str, Any]) -> str:
+    git = study["git"] or {"commit": "outside a repository", "is_changed": False}
+    changed = " with changes" if git["is_changed"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in study["versions"].items())
+    where = f"commit {git['commit'][:12]}{changed}; {versions}; {study['cores']} cores"
+    return f"{study['question']} {study['command']}; {where}"
+
+
+def _sentence(one: Contrast, study: Mapping[str, Any]) -> str:
+    """The answer of a case: what, by how much, how sure.
+
+    Loss is validation loss; smaller is better.
+    """
+    decision, size = one.decision, study["batch_sizes"]
+    arms = [finite_mean_interval(one.losses[name]) for name in (one.arm, one.against)]
+    told = (
+        f"{one.case}: {one.arm} (batch {size[one.arm]}) {decision.answer} against {one.against} "
+        f"(batch {size[one.against]}) at {SPOKEN[one.budget]}: validation loss {spoken(arms[0])} against "
+        f"{spoken(arms[1])}, difference {_signed(decision.difference.estimate)} "
+        f"[{_signed(decision.difference.low)}, {_signed(decision.difference.high)}]"
+    )
+    if decision.answer == "cannot tell":
+        seeds = "" if decision.seeds_needed is None else f"; about {decision.seeds_needed:,} seeds an arm would tell"
+        told += f" ({decision.reason}{seeds})"
+    return told + "."
+
+
+def _sections(study: Mapping[str, Any], found: Sequence[Contrast]) -> Iterator[Section]:
+    yield Section(
+        "The comparisons",
+        [
+            f"Loss is validation loss, smaller is better. Equal means within {study['margin']:.0%} of the other arm's "
+            "mean loss (TOST); helps and hurts are Welch's test at 5 %. The first arm is compared with the second."
+        ],
+        tables=[_comparisons(found)],
+    )
+    for name in study["cases"]:
+        mine = [one for one in found if one.case == name]
+        yield Section(name, [" ".join(study["cases"][name]["overrides"])], panels=list(_panels(mine)))
+    yield Section("Learning rates", ["Chosen by the mean validation loss of the tuning seeds."], tables=[_rates(study)])
+    yield Section("Time", ["Medians over rounds, one run at a time, arms alternating."], tables=[_times(study)])
+
+
+def _comparisons(found: Sequence[Contrast]) -> Table:
+    adjusted = dict(
+        zip(
+            [id(o) for o in found if not o.is_primary],
+            holm([o.decision.welch.p for o in found if not o.is_primary]),
+            strict=True,
+        )
+    )
+    rows = []
+    for one in sorted(found, key=lambda one: not one.is_primary):
+        decision = one.decision
+        p = decision.welch.p if one.is_primary else adjusted[id(one)]
+        # What explores is only said to differ where Holm's p bears it.
+        answer = (
+            decision.answer
+            if one.is_primary or p <= decision.alpha or decision.answer not in ("helps", "hurts")
+            else "cannot tell"
+        )
+        seeds = decision.seeds_needed
+        rows.append(
+            [
+                word(one.case),
+                word(SPOKEN[one.budget]),
+                word(f"{one.arm} against {one.against}"),
+                with_interval(finite_mean_interval(one.losses[one.arm])),
+                with_interval(finite_mean_interval(one.losses[one.against])),
+                with_interval(decision.difference),
+                word(f"{answer} (primary)" if one.is_primary else answer),
+                Value(probability(p) if not math.isnan(p) else "", p),
+                number(math.nan if seeds is None else float(seeds)),
+            ]
+        )
+    columns = [
+        "case",
+        "budget",
+        "arms",
+        "loss",
+        "loss of the other",
+        "difference",
+        "answer",
+        "p",
+        "seeds that would tell",
+    ]
+    return Table(columns, rows)
+
+
+def _panels(found: Sequence[Contrast]) -> Iterator[Panel]:
+    charts = []
+    for budget in BUDGETS:
+        losses = next(one.losses for one in found if one.budget == budget)
+        rows = []
+        for arm, values in losses.items():
+            interval, finite = finite_mean_interval(values), [value for value in values if math.isfinite(value)]
+            rows.append(
+                DotRow(arm, finite, interval.estimate, interval.low, interval.high, f"{arm}: {spoken(interval)}")
+            )
+        charts.append(
+            Dots(f"{found[0].case}-{budget}", f"{found[0].case} at {SPOKEN[budget]}", "validation loss", rows)
+        )
+    yield Panel([charts[-1], *charts[:-1]], [SPOKEN["time"], SPOKEN["samples"], SPOKEN["updates"]])
+
+
+def _rates(study: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, case in study["cases"].items():
+        for arm, tried in case["tuning"].items():
+            losses = ", ".join(f"{lr:g}: {'diverged' if loss is None else f'{loss:.4f}'}" for lr, loss in tried)
+            where = "inside the grid" if case["is_inside"][arm] else "AT THE EDGE of the grid"
+            rows.append([word(name), word(arm), number(case["rates"][arm]), word(where), word(losses)])
+    return Table(["case", "arm", "learning rate", "the best is", "mean loss by learning rate"], rows)
+
+
+def _times(study: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, case in study["cases"].items():
+        for arm, rounds in case["seconds_per_iteration"].items():
+            seconds, size = statistics.median(rounds), study["batch_sizes"][arm]
+            spread = f"{1e3 * min(rounds):.2f} to {1e3 * max(rounds):.2f}"
+            iterations = case["iterations"][arm]
+            numbers = (1e3 * seconds, 1e6 * seconds / size, float(iterations), float(iterations * size))
+            rows.append([word(name), word(arm), *map(number, numbers[:2]), word(spread), *map(number, numbers[2:])])
+    columns = [
+        "case",
+        "arm",
+        "ms an iteration",
+        "us a sample",
+        "rounds, ms",
+        "iterations in the time",
+        "samples in the time",
+    ]
+    return Table(columns, rows)
+
+
+def _signed(value: float) -> str:
+    return "none" if math.isnan(value) else f"{value:+.4g}"
