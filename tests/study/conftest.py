@@ -15,7 +15,7 @@ import pytest
 from mbtrain import one_run  # noqa: F401  (imported before the forks)
 from mbtrain.__main__ import exit_code
 
-QUIET = ["tracker=none", "trainer.threads=1", "trainer.accelerator=cpu", "sweep_dir=s"]
+QUIET = ["tracker=none", "trainer.threads=1", "trainer.accelerator=cpu"]
 
 LOSSES = """
 import os, signal, sys, time
@@ -63,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Process:
-    """A command line `mbtrain -m …` in a forked process, leader of its group."""
+    """A command line of mbtrain in a forked process, leader of its group."""
 
     def __init__(self, arguments: list[str], said: Path) -> None:
         self._said = said
@@ -77,7 +77,7 @@ class Process:
                 os.dup2(file, 2)
                 # Those of the tests' own capture do not go there.
                 sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-                code = exit_code(["-m", "--config-dir", "conf", "trust=my_losses", *QUIET, *arguments])
+                code = exit_code(["--config-dir", "conf", "trust=my_losses", *QUIET, *arguments])
             finally:
                 os._exit(code)
 
@@ -106,8 +106,8 @@ class Process:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Start a sweep; what is left of it is killed at the end."""
+def start_command(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start a command; what is left of it is killed at the end."""
     processes: list[Process] = []
 
     def started(*arguments: str) -> Process:
@@ -121,14 +121,26 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 
 @pytest.fixture
-def sweep(start: Callable[..., Process]) -> Callable[..., tuple[int, str]]:
-    """Run a sweep to its end: exit code and what it said."""
+def start(start_command: Callable[..., Process]) -> Callable[..., Process]:
+    """Start a sweep in s/."""
+    return lambda *arguments: start_command("-m", "sweep_dir=s", *arguments)
+
+
+@pytest.fixture
+def command(start_command: Callable[..., Process]) -> Callable[..., tuple[int, str]]:
+    """Run a command to its end: exit code and what it said."""
 
     def ran(*arguments: str) -> tuple[int, str]:
-        process = start(*arguments)
+        process = start_command(*arguments)
         return process.exit_code(), process.said
 
     return ran
+
+
+@pytest.fixture
+def sweep(command: Callable[..., tuple[int, str]]) -> Callable[..., tuple[int, str]]:
+    """Run a sweep in s/ to its end: exit code and what it said."""
+    return lambda *arguments: command("-m", "sweep_dir=s", *arguments)
 
 
 def at(name: str) -> Path:

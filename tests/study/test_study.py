@@ -1,0 +1,114 @@
+"""A study from end to end on as little as it takes, its stages repeated and cut."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.study.conftest import Process
+
+Sweep = Callable[..., tuple[int, str]]
+
+TINY = """# @package study
+question: Does it?
+name: tiny
+scale: small
+arms:
+  step: [batch.size=16]
+  accumulate: [batch.size=64, batch.micro_size=16]
+reference: step
+primary: {arm: accumulate, against: step, budget: time}
+margin: 0.05
+overrides: [dataset=digits, "model.hidden=[8]", dataset.train_size=320]
+grid: {points: 3, factor: 4.0, most_extensions: 2}
+scales:
+  small:
+    num_tuning_seeds: 1
+    num_seeds: 3
+    cases:
+      digits: {overrides: [model=mlp], lr: 0.1, length: 640, calibrate: 640}
+"""
+
+
+@pytest.fixture(autouse=True)
+def tiny(folder: Path) -> None:
+    (folder / "conf" / "study").mkdir()
+    (folder / "conf" / "study" / "tiny.yaml").write_text(TINY)
+
+
+def study(run: Callable[..., tuple[int, str]], *overrides: str) -> tuple[int, str]:
+    return run("study=tiny", "study_dir=asked", *overrides)
+
+
+def logs() -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in Path("asked").glob("*/*/iterations.jsonl")}
+
+
+@pytest.mark.slow
+def test_a_study_answers_in_a_sentence_and_again_runs_nothing(command: Sweep) -> None:
+    code, said = study(command)
+    assert code == 0, said
+    content = orjson.loads(Path("asked/study.json").read_bytes())
+    case = content["cases"]["digits"]
+    assert {len(runs) for runs in case["runs"].values()} == {3}
+    assert case["budgets"]["updates"] * 64 <= case["iterations"]["accumulate"] * 64
+    assert all((Path("asked") / run / "result.json").is_file() for runs in case["runs"].values() for run in runs)
+    assert "digits: accumulate (batch 64)" in said and "at equal time: validation loss" in said
+    page = Path("asked/report.html").read_text()
+    assert "(primary)" in page and "Does it?" in page
+    before = logs()
+    code, again = study(command)
+    assert code == 0 and logs() == before
+    assert said.splitlines()[-2] == again.splitlines()[-2]
+
+
+@pytest.mark.slow
+def test_killed_study_goes_on_to_the_same_answer_for_the_runs_it_had(
+    start_command: Callable[..., Process], command: Sweep
+) -> None:
+    process = start_command("study=tiny", "study_dir=asked")
+    process.wait_for(Path("asked/tune/sweep.json"))
+    time.sleep(0.5)
+    process.kill()
+    done = {path for path in Path("asked").glob("*/*/result.json")}
+    before = {path: path.read_bytes() for path in done}
+    code, said = study(command)
+    assert code == 0, said
+    assert {path: path.read_bytes() for path in done} == before
+
+
+@pytest.mark.slow
+def test_interrupted_study_says_that_it_goes_on(start_command: Callable[..., Process], command: Sweep) -> None:
+    process = start_command("study=tiny", "study_dir=asked")
+    process.wait_for(Path("asked/calibrate/sweep.json"))
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.exit_code() == 128 + signal.SIGTERM
+    assert study(command)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["study.scale=smal"], "study.scale=smal: no such scale; did you mean small?"),
+        (["study.reference=steps"], "study.reference=steps: no such arm; choose from step, accumulate"),
+        (["study.primary.budget=money"], "study.primary.budget=money: choose from samples, updates, time"),
+        (["study.margin=0"], "study.margin=0: must be a number above 0"),
+        (["batch.sise=3"], "batch.sise"),
+        (["-m", "seed=1,2"], "-m: a study makes its own runs"),
+    ],
+)
+def test_wrong_study_is_refused_and_leaves_no_folder(command: Sweep, overrides: list[str], message: str) -> None:
+    code, said = study(command, *overrides)
+    assert code == 2 and message in said, said
+    assert not Path("asked").exists()
+
+
+def test_other_design_in_the_same_folder_is_refused(command: Sweep) -> None:
+    Path("asked").mkdir()
+    Path("asked/design.json").write_text("{}")
+    code, said = study(command)
+    assert code == 2 and "study_dir=asked: holds another design" in said, said
