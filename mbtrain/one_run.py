@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from mbtrain.assembly import Assembly, assemble
+from mbtrain.data.prepare import Data
 from mbtrain.finished_run import save_final
 from mbtrain.log.lock import locked
 from mbtrain.log.status import first_line, write_status
@@ -42,9 +43,10 @@ class Result:
         return self.values[key]
 
 
-def train(config: Mapping[str, Any], console: Console, *, cores: int | None = None) -> Result:
-    """Train what `config` says, from the start or from the last checkpoint in its folder; on `cores`, else all cores.
+def train(config: Mapping[str, Any], console: Console, *, cores: int | None = None, data: Data | None = None) -> Result:
+    """Train what `config` says, from the start or from the last checkpoint in its folder.
 
+    It computes on `cores`, all by default; `data` is given where it has been read already.
     Raises Refused before anything is trained or written, Interrupted after a signal, with a checkpoint written.
     """
     folder = RunFolder(Path(config["run_dir"]))
@@ -52,7 +54,7 @@ def train(config: Mapping[str, Any], console: Console, *, cores: int | None = No
     finished = folder.finished()
     if finished is not None and folder.saved_config()["duration"] == config["duration"]:
         return Result(folder.path, finished, is_new=False)
-    assembly = assemble(config, chosen=folder.chosen(), cores=cores)
+    assembly = assemble(config, chosen=folder.chosen(), cores=cores, data=data)
     for line in (*assembly.data.notes, assembly.plan_line):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     with folder.opened(), locked(folder.path), threads(assembly.threads):

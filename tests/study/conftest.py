@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
     yield started
     for process in processes:
-        try:
+        with suppress(ProcessLookupError, ChildProcessError):
             process.kill()
-        except (ProcessLookupError, ChildProcessError):
-            pass
 
 
 @pytest.fixture
