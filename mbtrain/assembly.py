@@ -82,14 +82,16 @@ class Assembly:
         return Batches(source, size, device=self.device, workers=self.workers)
 
 
-def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any], cores: int | None = None) -> Assembly:
+def assemble(
+    config: Mapping[str, Any], *, chosen: Mapping[str, Any], cores: int | None = None, data: Data | None = None
+) -> Assembly:
     """Build everything; raises Refused in one line before anything is trained.
 
-    `chosen` is what a resume brings; `cores` are how many the run may use, all by default.
+    `chosen` is what a resume brings; `cores` are how many the run may use, all by default; `data` is given where it has
+    been read already (by `read_data`).
     """
-    precision = config["trainer"]["precision"]
-    device, dtype = device_of(config["trainer"]["accelerator"], precision), dtype_of(precision)
-    data = _data(config, device, dtype)
+    device, dtype = _place(config)
+    data = read_data(config) if data is None else data
     order, plan = _order_and_plan(config, len(data.train))
     groups = BnGroups()
     model, num_outputs = _model(config, data, groups)
@@ -135,7 +137,14 @@ def _name(node: Mapping[str, Any]) -> str:
     return str(node["_target_"]).rsplit(".", 1)[-1]
 
 
-def _data(config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Data:
+def _place(config: Mapping[str, Any]) -> tuple[torch.device, torch.dtype]:
+    precision = config["trainer"]["precision"]
+    return device_of(config["trainer"]["accelerator"], precision), dtype_of(precision)
+
+
+def read_data(config: Mapping[str, Any]) -> Data:
+    """The data that `config` names, held out, normalised, on the device."""
+    device, dtype = _place(config)
     node = config["dataset"]
     ours = tuple(Options.__dataclass_fields__)
     offered = {"data_root": config["data_root"]}

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mbtrain.assembly import Assembly, assemble
 from mbtrain.attempt import Attempt
+from mbtrain.data.prepare import Data
 from mbtrain.log.files import replace
 from mbtrain.log.lock import locked
 from mbtrain.log.status import first_line, write_status
@@ -36,9 +37,10 @@ class Result:
         return self.values[key]
 
 
-def train(config: Mapping[str, Any], console: Console, *, cores: int | None = None) -> Result:
-    """Train what `config` says, from the start or from the last checkpoint in its folder; on `cores`, else all cores.
+def train(config: Mapping[str, Any], console: Console, *, cores: int | None = None, data: Data | None = None) -> Result:
+    """Train what `config` says, from the start or from the last checkpoint in its folder.
 
+    It computes on `cores`, all by default; `data` is given where it has been read already.
     Raises Refused before anything is trained or written, Interrupted after a signal, with a checkpoint written, Failed
     where a number is not finite.
     """
@@ -49,7 +51,7 @@ def train(config: Mapping[str, Any], console: Console, *, cores: int | None = No
         return Result(folder.path, finished, is_new=False)
 
     def built() -> Assembly:
-        return assemble(config, chosen=folder.chosen(), cores=cores)
+        return assemble(config, chosen=folder.chosen(), cores=cores, data=data)
 
     assemblies = [built()]
     for line in (*assemblies[0].data.notes, assemblies[0].plan_line):

@@ -30,14 +30,15 @@ MAY_IMPORT = {
     "outcome": BLOCKS | {"assembly", "training"},
     "finished_run": {"assembly", "data", "norm", "plan", "run_folder", "training"},
     "attempt": BLOCKS | {"assembly", "finished_run", "log", "outcome", "run_folder", "training"},
-    "one_run": BLOCKS | {"assembly", "attempt", "config", "finished_run", "log", "outcome", "run_folder", "training"},
-    "launch": {"one_run", "plan", "run_folder", "side_process", "trackers", "training"},
-    "study": {"analysis", "config", "log", "one_run", "plan", "run_folder", "side_process", "trackers", "training"},
+    "one_run": BLOCKS | {"assembly", "attempt", "log", "run_folder", "training"},
+    "launch": {"one_run", "plan", "run_folder", "side_process", "trackers", "training", "assembly", "data"},
+    "study": {"analysis", "assembly", "config", "data", "log", "one_run", "outcome", "plan"}
+    | {"run_folder", "side_process", "trackers", "training"},
     "__init__": {"config", "finished_run", "launch", "one_run", "plan"},
     "__main__": {"config", "launch", "plan", "study"},
 }
 HEAVY = {
-    "torch": BLOCKS - {"plan"} | {"training", "assembly", "outcome", "finished_run", "one_run", "__init__", "trackers"},
+    "torch": BLOCKS - {"plan"} | {"training", "assembly", "outcome", "finished_run", "__init__", "study", "trackers"},
     "pytorch_lightning": {"training", "assembly", "attempt", "outcome"},
     "hydra": {"__main__", "config", "study"},
     "omegaconf": {"__main__", "config", "study"},

@@ -5,20 +5,24 @@ import os
 import signal
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from mbtrain.log.status import FINAL, first_line, read_status, write_status
 from mbtrain.study.jobs import Job
 
+if TYPE_CHECKING:
+    from mbtrain.data.prepare import Data
+
 OUTPUT = "output.txt"
 
 
-def run_job(job: Job, cores: int) -> None:
+def run_job(job: Job, cores: int, data: "Data | None") -> None:
     """Train; the process ends with 0, with 1 after any failure, or with 128 + signal."""
     _redirect(job)
     gc.enable()
-    sys.exit(_trained(job, cores))
+    sys.exit(_trained(job, cores, data))
 
 
 def settle(job: Job, pid: int, exit_code: int, *, was_stopped: bool) -> None:
@@ -33,12 +37,12 @@ def settle(job: Job, pid: int, exit_code: int, *, was_stopped: bool) -> None:
         write_status(job.folder, "failed", f"its process ended with exit code {exit_code}", pid=pid)
 
 
-def _trained(job: Job, cores: int) -> int:
+def _trained(job: Job, cores: int, data: "Data | None") -> int:
     from mbtrain.one_run import train
     from mbtrain.training.signals import Interrupted
 
     try:
-        train(job.config, Console(stderr=True), cores=cores)
+        train(job.config, Console(stderr=True), cores=cores, data=data)
     except Interrupted as error:
         return error.exit_code
     except KeyboardInterrupt as error:

@@ -1,5 +1,6 @@
 """Runs jobs, each in a process of its own, so many at once; passes on the signal that ends them all."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -12,13 +13,14 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, Protocol
 
-from mbtrain.study.job_process import run_job, settle
+from mbtrain.study.job_process import settle
 from mbtrain.study.jobs import Job
 
 # A forked job has all imports done. Elsewhere the system's libraries do not bear a fork.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 TICK_SECONDS = 0.1
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 class Watcher(Protocol):
@@ -71,13 +73,15 @@ def stopping() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def run_all(jobs: Sequence[Job], *, at_once: int, cores: int, stop: Stop, watcher: Watcher) -> None:
-    """Run the jobs in order, `cores` for each; after a signal no further one begins."""
+def run_all(
+    jobs: Sequence[Job], process_of: Callable[[Job], BaseProcess], *, at_once: int, stop: Stop, watcher: Watcher
+) -> None:
+    """Run the jobs in order, each in the process that `process_of` starts; after a signal no further one begins."""
     waiting, running = deque(jobs), dict[Any, tuple[Job, BaseProcess]]()
     while running or (waiting and stop.received is None):
         while waiting and len(running) < at_once and stop.received is None:
             job = waiting.popleft()
-            process = started(run_job, job, cores)
+            process = process_of(job)
             running[process.sentinel] = (job, process)
             watcher.begun(job, _pid(process))
         wait(list(running), timeout=TICK_SECONDS)
@@ -104,6 +108,9 @@ def started(act: Callable[..., None], *arguments: Any) -> BaseProcess:
 def _begin(act: Callable[..., None], *arguments: Any) -> None:
     for number in HEEDED:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    if sys.platform == "linux":
+        # Should the sweep itself be killed, its jobs save and end: the same command can go on at once.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
     act(*arguments)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from mbtrain.study.folder import result_of, state_of
 from mbtrain.study.jobs import Job
@@ -27,10 +28,15 @@ class SweepProgress:
             TextColumn("sweep"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]}{task.fields[left]}{task.fields[running]}", markup=False),
+            TextColumn(
+                "{task.fields[failed]}{task.fields[left]}{task.fields[running]}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
             console=console,
             auto_refresh=False,
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task("", total=len(jobs), failed="", left="", running="")
 

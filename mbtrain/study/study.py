@@ -1,10 +1,10 @@
 """A study: calibrate, tune, run, analyse. The same command again goes on where it was; nothing is run twice."""
 
-import gc
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from mbtrain.plan.refused import Refused
 from mbtrain.study.calibration import Pace, calibration_jobs, lengths, paces
 from mbtrain.study.design import Case, Design, design_of
 from mbtrain.study.folder import SweepFolder, is_done, result_of
+from mbtrain.study.job_process import run_job
 from mbtrain.study.jobs import Job
-from mbtrain.study.pool import Stop, run_all, stopping
+from mbtrain.study.pool import Stop, run_all, started, stopping
 from mbtrain.study.progress import SweepProgress
+from mbtrain.study.shared import Shared
 from mbtrain.study.tracking import SweepTrackers
 from mbtrain.study.trials import Trials
 from mbtrain.study.tuning import Search, loss_of
@@ -59,17 +61,16 @@ class _Study:
 
     def __init__(self, design: Design, trials: Trials, path: Path, stop: Stop, console: Console) -> None:
         self._design, self._trials, self._path, self._stop, self._console = design, trials, path, stop, console
-        import mbtrain.one_run  # noqa: F401  (before the first job is forked)
-        from mbtrain.training.place import num_cores
-
-        self._cores = num_cores()
-        gc.freeze()
+        self._shared: list[Shared] = []
+        self._cores = 1
 
     def answer(self, command: str) -> None:
         """Do what is left to do, and write what it shows."""
         self._refuse_another()
         self._say(self._design.question)
-        self._stage("calibrate", calibration_jobs(self._trials, self._design), at_once=1)
+        timed = calibration_jobs(self._trials, self._design)
+        self._share(timed)
+        self._stage("calibrate", timed, at_once=1)
         measured = paces(self._trials, self._design)
         plans = {case.name: _Plan(case, self._design, measured) for case in self._design.cases}
         self._say_pace(measured)
@@ -96,10 +97,22 @@ class _Study:
             self._say(f"{stage}: {len(remaining)} runs")
         trackers = SweepTrackers(folder.path, [])
         with SweepProgress(remaining, [], trackers, self._console) as progress:
-            run_all(remaining, at_once=at_once, cores=1, stop=self._stop, watcher=progress)
+            run_all(remaining, self._process_of, at_once=at_once, stop=self._stop, watcher=progress)
         if self._stop.received is not None:
             self._say("interrupted: the same command goes on")
             raise Stopped
+
+    def _share(self, jobs: Sequence[Job]) -> None:
+        """Read each case's data once, before the first job is forked."""
+        by_data = {repr(job.config["dataset"]): job for job in jobs}
+        self._shared = [Shared(job) for job in by_data.values()]
+        from mbtrain.training.place import num_cores
+
+        self._cores = num_cores()
+
+    def _process_of(self, job: Job) -> BaseProcess:
+        data = next((found for one in self._shared if (found := one.data_of(job)) is not None), None)
+        return started(run_job, job, 1, data)
 
     def _tuned(self, plans: Mapping[str, "_Plan"]) -> dict[tuple[str, str], Search]:
         """The learning rates, a round at a time: what some arm's grid lacks is run for all that lack it."""

@@ -4,7 +4,6 @@ What is done is skipped, what was cut goes on from its checkpoint, failures are 
 wider sweep in the same folder adds what is new.
 """
 
-import gc
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -18,10 +17,12 @@ from rich.console import Console
 
 from mbtrain.plan.refused import Refused
 from mbtrain.study.folder import FILE, SweepFolder, is_done, state_of
+from mbtrain.study.job_process import run_job
 from mbtrain.study.jobs import Job, checked_jobs, composed_jobs
 from mbtrain.study.multirun import multirun
 from mbtrain.study.pool import run_all, started, stopping
 from mbtrain.study.progress import SweepProgress
+from mbtrain.study.shared import Shared
 from mbtrain.study.table import show
 from mbtrain.study.tracking import SweepTrackers
 from mbtrain.trackers import missing
@@ -58,21 +59,37 @@ def _run(folder: SweepFolder, jobs: Sequence[Job], remaining: Sequence[Job], *, 
     console = Console(stderr=True)
     varied = orjson.loads((folder.path / FILE).read_bytes())["factors"]
     _tell_of_skipped(jobs, console)
-    with stopping() as stop:
-        trackers = SweepTrackers(folder.path, jobs)
-        trackers.start()
-        cores = _warm(at_once) if remaining else 1
-        with SweepProgress(remaining, varied, trackers, console) as progress:
-            run_all(remaining, at_once=at_once, cores=cores, stop=stop, watcher=progress)
-        lines = trackers.finish()
-        show(jobs, varied, console)
-        for line in lines:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if stop.received is not None:
-            console.print("interrupted: the same command goes on", highlight=False)
-            return 128 + stop.received
-        _report(folder.path)
+    trackers = SweepTrackers(folder.path, jobs)
+    trackers.start()
+    received = _run_all(remaining, varied, trackers, console, at_once=at_once) if remaining else None
+    lines = trackers.finish()
+    show(jobs, varied, console)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if received is not None:
+        console.print("interrupted: the same command goes on", highlight=False)
+        return 128 + received
+    _report(folder.path)
     return int(any(not is_done(job) for job in jobs))
+
+
+def _run_all(
+    jobs: Sequence[Job], varied: Sequence[str], trackers: SweepTrackers, console: Console, *, at_once: int
+) -> int | None:
+    """Run the jobs; the signal that ended it before they were done."""
+    shared = Shared(jobs[0])
+    from mbtrain.training.place import num_cores
+
+    cores = max(1, num_cores() // at_once)
+    with stopping() as stop, SweepProgress(jobs, varied, trackers, console) as progress:
+        run_all(
+            jobs,
+            lambda job: started(run_job, job, cores, shared.data_of(job)),
+            at_once=at_once,
+            stop=stop,
+            watcher=progress,
+        )
+    return stop.received
 
 
 def _tell_of_skipped(jobs: Sequence[Job], console: Console) -> None:
@@ -81,15 +98,6 @@ def _tell_of_skipped(jobs: Sequence[Job], console: Console) -> None:
         console.print(f"{num_done} of {len(jobs)} jobs are done already", highlight=False)
     if num_failed := states.count("failed"):
         console.print(f"{num_failed} failed before and are left: sweep.retry=failed runs them again", highlight=False)
-
-
-def _warm(at_once: int) -> int:
-    """Import what every job needs, before the first is forked; the cores that each may use."""
-    import mbtrain.one_run  # noqa: F401
-    from mbtrain.training.place import num_cores
-
-    gc.freeze()
-    return max(1, num_cores() // at_once)
 
 
 def _report(path: Path) -> None:

@@ -76,8 +76,7 @@ def _track_job(job: Path, trainer: int | None, names: Sequence[str], *, trust: S
     try:
         if trainer is not None and not _begins(job, trainer, threading.Event()):
             return 0
-        own = (_read_yaml(job / "config.yaml") or {})["tracker"]
-        return _track(job, [name for name in names if trainer is None or name in own], trust=trust)
+        return _track(job, names, trust=trust)
     except Exception as error:
         print(f"mbtrain: {job}: {error}", file=sys.stderr)
         return 1

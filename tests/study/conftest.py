@@ -1,11 +1,11 @@
 """Sweeps in processes forked from this one, which has everything imported; losses of the user's own that go wrong."""
 
-import contextlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def start_command(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
     yield started
     for process in processes:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        with suppress(ProcessLookupError, ChildProcessError):
             process.kill()
 
 

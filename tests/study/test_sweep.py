@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+import mbtrain
 from tests.conftest import rows, without_times
-from tests.study.conftest import Process, at, status
+from tests.study.conftest import QUIET, Process, at, status
 
 Sweep = Callable[..., tuple[int, str]]
 MIXED = ["loss=good,raises,exits,killed,diverges,leaves", "duration=3it"]
@@ -141,10 +143,74 @@ def test_a_second_interrupt_ends_at_once(start: Callable[..., Process]) -> None:
     assert status("seed=0")["status"] == "interrupted"
 
 
-def test_jobs_at_once_share_the_cores(sweep: Sweep) -> None:
-    code, said = sweep("loss=good", "seed=0,1,2", "duration=3it", "sweep.jobs=2")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_jobs_save_and_end_where_the_sweep_alone_is_killed(start: Callable[..., Process]) -> None:
+    process = start("loss=slow", "seed=0", "duration=1000ep")
+    folder = at("duration=1000ep,loss=slow,seed=0")
+    process.wait_for(folder / "iterations.jsonl")
+    os.kill(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while status("seed=0")["status"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert status("seed=0")["status"] == "interrupted" and list((folder / "checkpoints").iterdir())
+
+
+def test_jobs_at_once_share_the_cores(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mbtrain.training.place.num_cores", lambda: 5)
+    monkeypatch.setattr("mbtrain.training.place.FLOPS_WORTH_THREADS", 0)
+    code, said = sweep("loss=good", "seed=0,1", "duration=3it", "trainer.threads=null", "sweep.jobs=2")
     assert code == 0, said
-    assert len(finished_at()) == 3
+    chosen = [orjson.loads(file.read_bytes())["threads"] for file in Path("s").glob("*/chosen.json")]
+    assert chosen == [2, 2]
+
+
+def test_jobs_at_once_do_run_at_once(start: Callable[..., Process]) -> None:
+    folders = [at(f"duration=1000ep,loss=slow,seed={seed}") for seed in (0, 1)]
+    process = start("loss=slow", "seed=0,1,2", "duration=1000ep", "sweep.jobs=2")
+    process.wait_for(*(folder / "iterations.jsonl" for folder in folders))
+    assert status("seed=2")["status"] == "waiting"
+
+
+def test_a_job_in_a_sweep_trains_what_it_trains_alone(sweep: Sweep, folder: Path) -> None:
+    sweep("loss=good", "seed=3,4", "duration=2ep", "batch.size=50")
+    alone = mbtrain.run(
+        ["loss=good", "seed=4", "duration=2ep", "batch.size=50", "trust=my_losses", *QUIET, "run_dir=alone"],
+        config_dir="conf",
+    )
+    cut = at("batch.size=50,duration=2ep,loss=good,seed=4")
+    assert orjson.loads((cut / "result.json").read_bytes())["weights_sha256"] == alone["weights_sha256"]
+    assert without_times(rows(cut)) == without_times(rows(Path("alone")))
+
+
+def test_a_data_set_that_cannot_be_read_is_each_jobs_failure(sweep: Sweep) -> None:
+    code, said = sweep("seed=0,1", "dataset=arrays", "dataset.path=no.npz")
+    assert code == 1 and said.count("no.npz") >= 2 and "Traceback" not in said
+
+
+def test_a_command_that_has_nothing_left_says_so_and_gives_0(sweep: Sweep) -> None:
+    command = ["loss=good", "seed=0,1", "duration=3it"]
+    assert sweep(*command)[0] == 0
+    code, said = sweep(*command)
+    assert code == 0 and said.startswith("2 of 2 jobs are done already") and "sweep  " not in said
+
+
+@pytest.mark.slow
+def test_jobs_are_spawned_where_there_is_no_fork(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("pool", "shared"):
+        monkeypatch.setattr(f"mbtrain.study.{module}.START_METHOD", "spawn")
+    code, said = sweep("loss=good,killed", "duration=3it")
+    assert code == 1 and status("loss=good")["status"] == "done" and status("loss=killed")["status"] == "killed", said
+
+
+def wait_for_training(process: Process) -> None:
+    """Until a log grows, or the sweep has ended."""
+
+    def sizes() -> list[int]:
+        return [file.stat().st_size for file in Path("s").glob("*/iterations.jsonl")]
+
+    before = sizes()
+    while process.is_alive() and sizes() == before:
+        time.sleep(0.005)
 
 
 def num_saved() -> int:
