@@ -118,14 +118,22 @@ def _threads(threads: Mapping[str, Any]) -> str:
 
 def _checkpoints(table: Mapping[str, Any]) -> str:
     rows = [
-        [name, f"{row['weights']:,}", f"{row['wall']['reference_us']:,.0f}", *(_ratio(row, clock) for clock in CLOCKS)]
+        [
+            name,
+            f"{row['weights']:,}",
+            f"{row['wall']['reference_us']:,.0f}",
+            *(_ratio(row, clock) for clock in CLOCKS),
+            f"{row['held_ms']} ({row['held_percent']} %)",
+            f"{row['written_ms']}",
+        ]
         for name, row in table["cases"].items()
     ]
     text = (
         f"## Checkpoints\nOurs with checkpoint.every={table['every']} against ours without: snapshot, hash, flush to "
         f"disk and all; one thread of computation, not pinned; load {_load(table)}.\n"
     )
-    head = ["case", "weights", "without, us an iteration", "wall", "CPU, all threads"]
+    text += "Held up: CPU time of the training's thread in one save, and its share of 100 iterations.\n"
+    head = ["case", "weights", "without, us an iteration", "wall", "CPU, all threads", "held up, ms", "its thread, ms"]
     return text + _table(head, rows) + "\n" + _circumstances(table, "checkpoints")
 
 
