@@ -42,8 +42,6 @@ KEYS: dict[str, Key] = {
     "study_dir": Key(TEXT | NULL, "where a study writes: a folder a stage; null is studies/<name>-<scale>"),
     "data_root": Key(TEXT, "where data sets lie or are downloaded to"),
     "resume": Key(TEXT, "auto: go on with an unfinished run in run_dir; never; or the folder of a run to go on with"),
-    "sweep.jobs": Key(whole(1), "jobs of a sweep at once; they share the cores"),
-    "sweep.retry": Key(choice("failed") | NULL, "failed: jobs of a sweep that failed are run again; null leaves them"),
     "trust": Key(PACKAGES, "packages of yours that `_target_` may name; on the command line or in a primary config"),
     "ema": Key(LENGTH | NULL, "averaged weights with this half-life, used to validate, test and load; null is off"),
     "nonfinite": Key(
@@ -110,6 +108,8 @@ KEYS: dict[str, Key] = {
     "validate.patience": Key(whole(1) | NULL, "stop after this many validations without a better `validate.best`"),
     "checkpoint.every": Key(LENGTH | NULL, "how often; null is at the end and on signals only"),
     "checkpoint.keep": Key(whole(1), "how many to keep"),
+    "sweep.jobs": Key(whole(1), "jobs of a sweep at once; they share the cores"),
+    "sweep.retry": Key(choice("failed") | NULL, "failed: jobs of a sweep that failed are run again; null leaves them"),
     "probe": Key(MAPPING, "what is measured besides: probe=NAME or probe=[A,B]; probe.NAME.every is a length"),
     "tracker": Key(MAPPING, "where the log is sent besides: tracker=NAME or tracker=[A,B]"),
     "trainer.accelerator": Key(choice("auto", "cpu", "gpu"), "auto takes a GPU where there is one"),

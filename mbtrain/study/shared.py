@@ -49,10 +49,10 @@ def _key(config: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _is_shareable(config: Mapping[str, Any]) -> bool:
     """Whether reading it here is safe: data sets of ours, in main memory; who looks for a GPU cannot fork any more."""
-    import torch
+    from mbtrain.training.place import looks_for_gpu
 
-    is_on_cpu = config["trainer"]["accelerator"] == "cpu" or not torch.backends.cuda.is_built()
-    return START_METHOD == "fork" and is_on_cpu and config["dataset"]["_target_"].startswith("mbtrain.")
+    is_ours = config["dataset"]["_target_"].startswith("mbtrain.")
+    return START_METHOD == "fork" and is_ours and not looks_for_gpu(config["trainer"]["accelerator"])
 
 
 def _read(config: Mapping[str, Any]) -> "Data | None":

@@ -30,6 +30,11 @@ def device_of(accelerator: str, precision: str) -> torch.device:
     return device
 
 
+def looks_for_gpu(accelerator: str) -> bool:
+    """Whether `device_of` asks the driver for a GPU: a process that has asked cannot be forked for work on one."""
+    return accelerator != "cpu" and torch.backends.cuda.is_built()
+
+
 def dtype_of(precision: str) -> torch.dtype:
     """The number type of weights and data."""
     return DTYPES.get(precision, torch.float32)

@@ -6,10 +6,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 
 import orjson
 import pytest
+from hydra.core.config_store import ConfigStore
 
 import mbtrain
 from tests.conftest import rows, without_times
@@ -192,6 +195,38 @@ def test_a_command_that_has_nothing_left_says_so_and_gives_0(sweep: Sweep) -> No
     assert sweep(*command)[0] == 0
     code, said = sweep(*command)
     assert code == 0 and said.startswith("2 of 2 jobs are done already") and "sweep  " not in said
+
+
+def broken(folders: list[Path]) -> Path:
+    raise ValueError("no ink")
+
+
+@pytest.mark.parametrize(
+    ("write", "line"),
+    [(lambda folders: folders[0] / "report.html", "report: s/report.html"), (broken, "no report: no ink")],
+    ids=["written", "failing"],
+)
+def test_a_report_is_written_at_the_end_and_may_fail(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, write: Callable[[list[Path]], Path], line: str
+) -> None:
+    name = "mbtrain.analysis.report"
+    module = module_from_spec(ModuleSpec(name, None))
+    monkeypatch.setattr(module, "write_report", write, raising=False)
+    monkeypatch.setitem(sys.modules, name, module)
+    code, said = sweep("loss=good", "seed=0", "duration=3it")
+    assert code == 0 and line in said.splitlines()[-1]
+
+
+def test_another_launcher_of_hydras_runs_the_same_jobs(sweep: Sweep) -> None:
+    # As an installed plugin brings it.
+    target = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+    ConfigStore.instance().store(group="hydra/launcher", name="same", node={"_target_": target})
+    command = ["hydra/launcher=same", "trust=[my_losses,hydra]", "loss=good", "seed=0,1", "duration=3it"]
+    code, said = sweep(*command)
+    assert code == 0, said
+    assert {file.parent for file in Path("s").glob("*/result.json")} == {
+        at(f"duration=3it,loss=good,seed={seed}") for seed in (0, 1)
+    }
 
 
 @pytest.mark.slow
