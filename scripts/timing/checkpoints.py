@@ -29,7 +29,8 @@ def measured(folder: Path, *, samples: int | None, rounds: int, tell: Callable[[
         with_them = OurLoop(case, folder / "with", f"checkpoint.every={EVERY}it")
         with _timed() as times:
             pairs = alternated(OurLoop(case, folder / "without"), {"checkpoints": with_them}, rounds=rounds, tell=tell)
-        row = {"weights": sum(one.numel() for one in case.make_model().parameters())} | summary(pairs["checkpoints"])
+        row: dict[str, Any] = summary(pairs["checkpoints"])
+        row["weights"] = sum(one.numel() for one in case.make_model().parameters())
         held, written = (statistics.median(times[name]) for name in ("held", "written"))
         iterations_us = EVERY * row["cpu"]["reference_us"]
         rows[case.name] = row | {
