@@ -64,7 +64,7 @@ def contrasts(study_dir: Path, study: Mapping[str, Any]) -> Iterator[Contrast]:
     """Every pair of arms under every budget, the primary one among them."""
     primary = study["primary"]
     for name, case in study["cases"].items():
-        by_budget = losses_by_budget(study_dir, case, study["batch_sizes"])
+        by_budget = losses_by_budget(study_dir, case)
         for budget in BUDGETS:
             for against, arm in combinations(study["batch_sizes"], 2):
                 is_primary = {arm, against} == {primary["arm"], primary["against"]} and budget == primary["budget"]
@@ -95,8 +95,7 @@ def _sentence(one: Contrast, study: Mapping[str, Any]) -> str:
     told = (
         f"{one.case}: {one.arm} (batch {size[one.arm]}) {decision.answer} against {one.against} "
         f"(batch {size[one.against]}) at {SPOKEN[one.budget]}: validation loss {spoken(arms[0])} against "
-        f"{spoken(arms[1])}, difference {_signed(decision.difference.estimate)} "
-        f"[{_signed(decision.difference.low)}, {_signed(decision.difference.high)}]"
+        f"{spoken(arms[1])}, difference {spoken(decision.difference)}"
     )
     if decision.answer == "cannot tell":
         seeds = "" if decision.seeds_needed is None else f"; about {decision.seeds_needed:,} seeds an arm would tell"
@@ -138,7 +137,7 @@ def _comparisons(found: Sequence[Contrast]) -> Table:
             if one.is_primary or p <= decision.alpha or decision.answer not in ("helps", "hurts")
             else "cannot tell"
         )
-        seeds = decision.seeds_needed
+        seeds = decision.seeds_needed if answer == "cannot tell" else None
         rows.append(
             [
                 word(one.case),
@@ -208,10 +207,6 @@ def _times(study: Mapping[str, Any]) -> Table:
         "us a sample",
         "rounds, ms",
         "iterations in the time",
-        "samples in the time",
+        "samples in the time, at most",
     ]
     return Table(columns, rows)
-
-
-def _signed(value: float) -> str:
-    return "none" if math.isnan(value) else f"{value:+.4g}"

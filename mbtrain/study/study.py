@@ -202,13 +202,9 @@ class _Plan:
 
     def __init__(self, case: Case, design: Design, measured: Mapping[tuple[str, str], Pace]) -> None:
         self.case, self.lengths = case, lengths(case, design, measured)
-        sizes = {arm: design.batch_size(arm) for arm in design.arms}
-        # Validated at the fewest updates of any arm, for every arm, and at the same samples for all.
-        ratio = max(sizes.values()) // min(sizes.values())
-        self.updates = max(1, min(self.lengths.values()) // ratio) * ratio
-        self.validate_every = min(sizes.values()) * self.updates
-        fewest = min(self.lengths[arm] * size for arm, size in sizes.items())
-        self.samples = max(1, fewest // self.validate_every) * self.validate_every
+        # Often enough that the fewest updates of any arm lie between two validations of every arm.
+        smallest = min(design.batch_size(arm) for arm in design.arms)
+        self.validate_every = max(1, min(self.lengths.values()) * smallest // 2)
 
     def job(self, trials: Trials, stage: str, arm: str, *, lr: float, seed: int) -> Job:
         """A run of this length; only those that answer are validated on the way."""
@@ -225,7 +221,6 @@ class _Plan:
         arms = {arm: searches[self.case.name, arm] for arm in design.arms}
         return {
             "overrides": self.case.overrides,
-            "budgets": {"samples": self.samples, "updates": self.updates},
             "iterations": self.lengths,
             "seconds_per_iteration": {arm: measured[self.case.name, arm].rounds for arm in arms},
             "is_steady": all(measured[self.case.name, arm].is_steady for arm in arms),

@@ -16,29 +16,31 @@ SIZES = {"step": 32, "accumulate": 256}
 NUM_SEEDS = 5
 
 
-def write_run(folder: Path, base: float, seed: int, *, samples: list[int], is_done: bool = True) -> None:
+def write_run(folder: Path, base: float, seed: int, *, samples: list[int], size: int = 1, is_done: bool = True) -> None:
     folder.mkdir(parents=True)
     losses = [base / (count / 1000) + 0.001 * seed for count in samples]
     rows = [
-        {"iteration": i, "samples_seen": n, "val/loss": loss}
-        for i, (n, loss) in enumerate(zip(samples, losses, strict=True), 1)
+        {"iteration": count // size, "samples_seen": count, "val/loss": loss}
+        for count, loss in zip(samples, losses, strict=True)
     ]
-    rows.insert(1, {"iteration": 1, "samples_seen": samples[0] + 1, "train/loss": 9.0})
+    # The end of an epoch without a validation; and the last validation is that of the result.
+    rows.insert(1, {"iteration": rows[0]["iteration"] + 1, "samples_seen": samples[0] + 1, "train/loss": 9.0})
+    rows.pop()
     (folder / "epochs.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     if is_done:
-        (folder / "result.json").write_bytes(orjson.dumps({"val/loss": losses[-1]}))
+        result = {"val/loss": losses[-1], "iterations": samples[-1] // size, "samples_seen": samples[-1]}
+        (folder / "result.json").write_bytes(orjson.dumps(result))
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> dict[str, Any]:
     runs = {arm: [f"run/{arm}{seed}" for seed in range(NUM_SEEDS)] for arm in BASES}
     for arm, folders in runs.items():
-        ends = [1792, 3584, 5376] if arm == "step" else [1792, 3584, 7168]
+        ends = [768, 1792, 3584, 5376] if arm == "step" else [1792, 3584, 5376, 7168]
         for seed, folder in enumerate(folders):
-            write_run(tmp_path / folder, BASES[arm], seed, samples=ends)
+            write_run(tmp_path / folder, BASES[arm], seed, samples=ends, size=SIZES[arm])
     case = {
         "overrides": ["model=<b>"],
-        "budgets": {"samples": 3584, "updates": 7},
         "iterations": {"step": 168, "accumulate": 28},
         "seconds_per_iteration": {"step": [0.001] * 3, "accumulate": [0.006] * 3},
         "is_steady": True,
@@ -57,13 +59,14 @@ def study(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_budgets_are_read_where_they_stand_on_the_trajectory(study: dict[str, Any], tmp_path: Path) -> None:
-    losses = losses_by_budget(tmp_path, study["cases"]["digits"], SIZES)
+    losses = losses_by_budget(tmp_path, study["cases"]["digits"])
     seeds = 0.001 * np.arange(NUM_SEEDS)
-    assert losses["samples"]["step"] == pytest.approx(1000 / 3584 + seeds)
-    assert losses["samples"]["accumulate"] == pytest.approx(1500 / 3584 + seeds)
-    # 7 updates: 224 samples of `step`, before its first validation; 1,792 of `accumulate`.
-    assert np.isnan(losses["updates"]["step"]).all()
-    assert losses["updates"]["accumulate"] == pytest.approx(1500 / 1792 + seeds)
+    # The most samples that both arms have: 5,376; the most updates: 28, which are 896 samples of `step`.
+    assert losses["samples"]["step"] == pytest.approx(1000 / 5376 + seeds)
+    assert losses["samples"]["accumulate"] == pytest.approx(1500 / 5376 + seeds)
+    between = 1000 / 768 + (896 - 768) / (1792 - 768) * (1000 / 1792 - 1000 / 768)
+    assert losses["updates"]["step"] == pytest.approx(between + seeds)
+    assert losses["updates"]["accumulate"] == pytest.approx(1500 / 7168 + seeds)
     assert losses["time"]["step"] == pytest.approx(1000 / 5376 + seeds)
     assert losses["time"]["accumulate"] == pytest.approx(1500 / 7168 + seeds)
 
@@ -71,12 +74,13 @@ def test_budgets_are_read_where_they_stand_on_the_trajectory(study: dict[str, An
 def test_run_that_did_not_finish_has_no_loss_anywhere(tmp_path: Path) -> None:
     write_run(tmp_path / "run", 1.0, 0, samples=[100, 200], is_done=False)
     found = trajectory(tmp_path / "run")
-    assert np.isnan(found.final) and np.isnan(found.at(150))
+    assert np.isnan(found.final) and np.isnan(found.at_samples(150)) and np.isnan(found.at_updates(1))
 
 
 def test_loss_between_two_validations_lies_on_the_line_and_nothing_is_said_beyond_them() -> None:
-    found = Trajectory((100, 200), (1.0, 0.5), 0.4)
-    assert found.at(125) == 0.875 and np.isnan(found.at(99)) and np.isnan(found.at(201))
+    found = Trajectory((10, 20), (100, 200), (1.0, 0.5))
+    assert found.at_samples(125) == 0.875 and found.at_updates(15) == 0.75 and found.final == 0.5
+    assert np.isnan(found.at_samples(99)) and np.isnan(found.at_samples(201))
 
 
 def test_primary_contrast_is_the_one_that_was_fixed(study: dict[str, Any], tmp_path: Path) -> None:

@@ -55,7 +55,6 @@ def test_a_study_answers_in_a_sentence_and_again_runs_nothing(command: Sweep) ->
     content = orjson.loads(Path("asked/study.json").read_bytes())
     case = content["cases"]["digits"]
     assert {len(runs) for runs in case["runs"].values()} == {3}
-    assert case["budgets"]["updates"] * 64 <= case["iterations"]["accumulate"] * 64
     assert all((Path("asked") / run / "result.json").is_file() for runs in case["runs"].values() for run in runs)
     assert "digits: accumulate (batch 64)" in said and "at equal time: validation loss" in said
     page = Path("asked/report.html").read_text()
