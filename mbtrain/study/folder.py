@@ -13,7 +13,7 @@ from mbtrain.log.lock import locked
 from mbtrain.log.status import process_lives, read_status, write_status
 from mbtrain.plan.refused import Refused
 from mbtrain.run_folder import RunFolder
-from mbtrain.study.jobs import Job
+from mbtrain.study.jobs import Job, names_job
 
 FILE = "sweep.json"
 
@@ -98,13 +98,13 @@ def result_of(job: Job) -> Mapping[str, Any]:
 
 
 def factors(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """The keys that vary over jobs, each given by its overrides.
+    """The keys of the training that vary over jobs, each given by its overrides.
 
     >>> factors([["seed=0", "batch.size=32"], ["seed=1", "batch.size=32"]])
     ['seed']
     """
     tables = [dict(assignment(one) for one in job) for job in jobs]
-    keys = dict.fromkeys(key for table in tables for key in table)
+    keys = dict.fromkeys(key for table in tables for key in table if names_job(key))
     return [key for key in keys if len({table.get(key) for table in tables}) > 1]
 
 

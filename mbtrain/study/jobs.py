@@ -86,12 +86,17 @@ def job_folder(overrides: Sequence[str]) -> str:
     >>> job_folder(["model.weights=runs/a", "batch.size=32", "tracker=csv", "sweep.jobs=2"])
     'batch.size=32,model.weights=runs_a'
     """
-    named = sorted(one for one in overrides if not _is_unnamed(one.lstrip("+~").split("=")[0]))
+    named = sorted(one for one in overrides if names_job(one.lstrip("+~").split("=")[0]))
     return _shortened(",".join(named).replace("/", "_").lstrip(".")) or "run"
 
 
-def _is_unnamed(key: str) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in UNNAMED)
+def names_job(key: str) -> bool:
+    """Whether a key is part of a job's name, as what changes its training is.
+
+    >>> names_job("seed"), names_job("tracker.wandb.tags")
+    (True, False)
+    """
+    return not any(key == one or key.startswith(f"{one}.") for one in UNNAMED)
 
 
 def _checked(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:

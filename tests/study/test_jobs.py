@@ -89,3 +89,7 @@ def test_what_is_one_runs_is_refused(hydra: Driver, override: str, line: str) ->
 
 def test_a_key_that_some_jobs_alone_have_varies() -> None:
     assert factors([["seed=0", "a=1"], ["seed=0", "a=1", "+b=2"]]) == ["b"]
+
+
+def test_what_changes_no_training_is_no_factor() -> None:
+    assert factors([["seed=0", "tracker=csv", "sweep.jobs=2"], ["seed=1", "tracker=none"]]) == ["seed"]
