@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from mbtrain.analysis.finite import Values, all_finite
 
@@ -79,7 +79,7 @@ def welch(a: ArrayLike, b: ArrayLike) -> Comparison:
     if error.standard_error == 0:
         return _compared("Welch", a, b, error, math.nan, 1.0 if error.difference == 0 else _least_p(a, b))
     t = error.difference / error.standard_error
-    return _compared("Welch", a, b, error, t, float(2 * stats.t.sf(abs(t), error.degrees)))
+    return _compared("Welch", a, b, error, t, float(2 * special.stdtr(error.degrees, -abs(t))))
 
 
 def tost(a: ArrayLike, b: ArrayLike, margin: float) -> Comparison:
@@ -97,7 +97,7 @@ def tost(a: ArrayLike, b: ArrayLike, margin: float) -> Comparison:
     if error.standard_error == 0:
         return _compared(method, a, b, error, math.nan, _least_p(a, b) if room > 0 else 1.0)
     t = room / error.standard_error
-    return _compared(method, a, b, error, t, float(stats.t.sf(t, error.degrees)))
+    return _compared(method, a, b, error, t, float(special.stdtr(error.degrees, -t)))
 
 
 def permutation(a: ArrayLike, b: ArrayLike) -> Comparison:

@@ -11,6 +11,8 @@ from mbtrain.analysis.finite import Values, without_diverged
 from mbtrain.analysis.power import equivalence_seeds_needed, seeds_needed
 from mbtrain.analysis.statistics import Interval, difference_interval
 
+# Two runs say too little of their spread: 2 against 4 would claim a difference in 10 % of the cases without one.
+FEWEST_RUNS = 3
 Answer = Literal["helps", "hurts", "equal within the margin", "cannot tell"]
 
 
@@ -43,8 +45,14 @@ def decide(arm: ArrayLike, reference: ArrayLike, *, margin: float, alpha: float 
     - else `cannot tell`.
 
     A run that diverged has no loss to average. Means are over the others, and a claim in favour of an arm that lost
-    runs is not made: it would be about the lucky seeds.
+    runs is not made: it would be about the lucky seeds. No claim is made of an arm with fewer than 3 runs, whose spread
+    is hardly known.
 
+    Measured rate of `helps` or `hurts` where there is no difference, at alpha .05 (10,000 simulated contrasts a
+    figure): arms of equal size, 3 to 30 runs, at most .055 for normal, lognormal (sigma .5 and 1), Student's t (2
+    degrees) and two-valued values, .059 where one arm's spread is four times the other's. With 3 runs against 6: .068
+    where the smaller arm has four times the spread, .084 for two-valued values: give arms equal size. And decide once:
+    looking after 10 runs and again after 20 makes .080 of it, after every 5 up to 20 .131.
 
     >>> decide([1.0, 1.2, 1.1, 1.1], [1.5, 1.9, 1.6, 1.5], margin=0.05).answer
     'helps'
@@ -53,7 +61,7 @@ def decide(arm: ArrayLike, reference: ArrayLike, *, margin: float, alpha: float 
     reference_values, reference_diverged = without_diverged(reference)
     difference = difference_interval(arm_values, reference_values, level=1 - alpha)
     by_welch, by_tost = welch(arm_values, reference_values), tost(arm_values, reference_values, margin)
-    answer, reason = _answer(by_welch, by_tost, alpha)
+    answer, reason = verdict(by_welch, by_tost, alpha=alpha)
     favoured_diverged = {
         "helps": arm_diverged,
         "hurts": reference_diverged,
@@ -76,9 +84,10 @@ def decide(arm: ArrayLike, reference: ArrayLike, *, margin: float, alpha: float 
     )
 
 
-def _answer(by_welch: Comparison, by_tost: Comparison, alpha: float) -> tuple[Answer, str]:
-    if math.isnan(by_welch.p):
-        return "cannot tell", "an arm has fewer than 2 runs that finished"
+def verdict(by_welch: Comparison, by_tost: Comparison, *, alpha: float) -> tuple[Answer, str]:
+    """The answer of `decide` for runs none of which diverged, and the reason for it, from the two tests alone."""
+    if min(by_welch.num_a, by_welch.num_b) < FEWEST_RUNS:
+        return "cannot tell", f"an arm has fewer than {FEWEST_RUNS} runs that finished"
     if by_tost.p <= alpha:
         return "equal within the margin", f"{by_tost.method}: p = {by_tost.p:.2g}"
     if by_welch.p <= alpha:
@@ -92,6 +101,7 @@ def _seeds_needed(arm: Values, reference: Values, margin: float, *, alpha: float
         return None
     sd = math.sqrt((variance(arm) + variance(reference)) / 2)
     return max(
+        FEWEST_RUNS,
         seeds_needed(margin, sd, alpha=alpha, power_wanted=power),
         equivalence_seeds_needed(margin, sd, alpha=alpha, power_wanted=power),
     )

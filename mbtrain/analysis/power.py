@@ -7,7 +7,11 @@ and nearly so).
 import math
 from collections.abc import Callable
 
-from scipy import integrate, stats
+import numpy as np
+from scipy import special, stats
+
+# Gauss-Legendre on [-1, 1]: what is integrated is smooth, and known to 1e-9 with these.
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
 def power(n: int, difference: float, sd: float, *, alpha: float = 0.05) -> float:
@@ -18,7 +22,7 @@ def power(n: int, difference: float, sd: float, *, alpha: float = 0.05) -> float
     """
     degrees = 2 * n - 2
     shift = abs(difference) / (sd * math.sqrt(2 / n))
-    critical = stats.t.ppf(1 - alpha / 2, degrees)
+    critical = float(special.stdtrit(degrees, 1 - alpha / 2))
     return float(stats.nct.sf(critical, degrees, shift) + stats.nct.cdf(-critical, degrees, shift))
 
 
@@ -33,19 +37,17 @@ def equivalence_power(n: int, margin: float, sd: float, *, difference: float = 0
     """
     degrees = 2 * n - 2
     error = sd * math.sqrt(2 / n)
-    critical = stats.t.ppf(1 - alpha, degrees) * error
-
-    def chance(square: float) -> float:
-        """Of the claim where the variance comes out `square` / degrees times the true one, times that density."""
-        room = margin - critical * math.sqrt(square / degrees)
-        inside = stats.norm.cdf((room - difference) / error) - stats.norm.cdf((-room - difference) / error)
-        return float(inside * stats.chi2.pdf(square, degrees))
+    critical = float(special.stdtrit(degrees, 1 - alpha)) * error
 
     # Above `most` there is no room left; beyond ten standard deviations of the chi-square there is no mass.
-    most = degrees * (margin / critical) ** 2
-    width = 10 * math.sqrt(2 * degrees) + 50
+    most, width = degrees * (margin / critical) ** 2, 10 * math.sqrt(2 * degrees) + 50
     low, high = max(0.0, degrees - width), min(most, degrees + width)
-    return float(integrate.quad(chance, low, high, limit=200)[0]) if low < high else 0.0
+    if low >= high:
+        return 0.0
+    squares = low + (high - low) * (NODES + 1) / 2
+    room = margin - critical * np.sqrt(squares / degrees)
+    inside = special.ndtr((room - difference) / error) - special.ndtr((-room - difference) / error)
+    return float((WEIGHTS * inside * stats.chi2.pdf(squares, degrees)).sum() * (high - low) / 2)
 
 
 def seeds_needed(difference: float, sd: float, *, alpha: float = 0.05, power_wanted: float = 0.8) -> int:

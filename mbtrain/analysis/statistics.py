@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from mbtrain.analysis.bootstrap import Statistic, bca_bounds
 from mbtrain.analysis.contrast import welch_error
@@ -76,6 +76,15 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """The mean of a setting's runs: by Student's t below 30 values, by BCa bootstrap from 30 on.
 
+    Measured coverage of 95 % (2000 to 10,000 simulated sweeps a figure; skewed is lognormal with sigma .5):
+
+        n                 5     10     30    100
+        t, normal       .950   .952   .952   .950
+        t, skewed       .917   .918   .932   .948
+        BCa, normal     .828   .902   .930   .952
+        BCa, skewed     .814   .894   .928   .932
+
+    So few skewed values have intervals that are too narrow, and the bootstrap of few values is no cure.
 
     >>> print(mean_interval([1.0, 1.2, 1.1]))
     1.1 [0.8516, 1.348] (n = 3, 95 %, t)
@@ -86,7 +95,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     if none := _without_interval(array, mean, level):
         return none
     centre = float(array.mean())
-    reach = float(stats.t.ppf((1 + level) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+    reach = float(special.stdtrit(len(array) - 1, (1 + level) / 2) * array.std(ddof=1) / math.sqrt(len(array)))
     return Interval(len(array), centre, centre - reach, centre + reach, level, "t")
 
 
@@ -101,7 +110,11 @@ def finite_mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
 
 def statistic_interval(values: ArrayLike, statistic: Statistic, *, level: float = 0.95) -> Interval:
-    """The BCa interval of any statistic that reduces the last axis, such as `median` or `interquartile_mean`."""
+    """The BCa interval of any statistic that reduces the last axis, such as `median` or `interquartile_mean`.
+
+    Measured coverage of 95 % (2000 simulated sweeps of normal values): of the median .945, .943, .947, .950 at n = 5,
+    10, 30, 100, of the interquartile mean .897, .931, .933, .953; of the mean see `mean_interval`.
+    """
     array = all_finite(values)
     if none := _without_interval(array, statistic, level):
         return none
@@ -115,6 +128,8 @@ def ratio_interval(
     """The ratio of two means (a speed-up, a noise scale) by BCa bootstrap; `paired`: value i is of one run in both.
 
     No bounds where the interval of the denominator's mean holds 0: the ratio's would be without end (Fieller).
+    Measured coverage of 95 % (2000 simulated sweeps of lognormal values, sigma .2): .876, .917, .933, .951 at n = 5,
+    10, 30, 100; of pairs .824, .894, .928, .946.
     """
     above, below = all_finite(numerator), all_finite(denominator)
     n = min(len(above), len(below))
@@ -143,7 +158,7 @@ def difference_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Inte
         return Interval(n, error.difference, math.nan, math.nan, level, FEW)
     if error.standard_error == 0:
         return Interval(n, error.difference, error.difference, error.difference, level, "no spread")
-    reach = float(stats.t.ppf((1 + level) / 2, error.degrees)) * error.standard_error
+    reach = float(special.stdtrit(error.degrees, (1 + level) / 2)) * error.standard_error
     return Interval(n, error.difference, error.difference - reach, error.difference + reach, level, "Welch t")
 
 
