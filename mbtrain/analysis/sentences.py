@@ -107,7 +107,7 @@ def _told_apart(findings: Findings) -> str:
         return "Every other setting is worse beyond chance."
     closest = undecided[0]
     if len(findings.rivals) == 1:
-        told, name = "The other one may be as good: the difference is within chance", "the two"
+        told, name = "The next one may be as good: the difference is within chance", "the two"
     else:
         told = (
             f"{len(undecided)} of the other {len(findings.rivals)} may be as good: their differences are within chance"

@@ -125,7 +125,7 @@ def _command(findings: Findings) -> list[str]:
 
 
 def _scores(setting: Setting, experiment: Experiment) -> list[Value]:
-    tests = [experiment.score.test.of(run) for run in setting.runs]
+    tests = [value for run in setting.runs if math.isfinite(value := experiment.score.test.of(run))]
     return [with_interval(interval(setting.scores)), with_interval(interval(tests))]
 
 

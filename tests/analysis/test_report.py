@@ -129,6 +129,11 @@ def test_all_diverged_has_a_page(tmp_path: Path) -> None:
     assert "2 runs ended without a finite score" in report(tmp_path).words
 
 
+def test_a_diverged_seed_is_counted_beside_its_setting_s_mean(tmp_path: Path) -> None:
+    make_sweep(tmp_path, {("batch.size=32", "seed=0"): 0.5, ("batch.size=32", "seed=1"): None, ("batch.size=64",): 0.6})
+    assert "0.5, n = 1, 1 diverged" in report(tmp_path).words
+
+
 def test_several_sweeps_are_compared_at_their_best(tmp_path: Path) -> None:
     for name, shift in (("good", 0.0), ("bad", 1.0)):
         scores = grid(
