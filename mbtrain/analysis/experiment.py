@@ -38,7 +38,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Setting:
-    """One level of each factor, and the finished runs that had them: the score of each seed, nan where one diverged."""
+    """One level of each factor, the runs that had them, and the score of each: nan where one diverged."""
 
     levels: Mapping[str, str]
     runs: tuple[Run, ...]
@@ -62,7 +62,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All runs, what was varied, and the settings of those that are done."""
+    """All runs, what was varied, and the settings of those that are done or diverged."""
 
     runs: tuple[Run, ...]
     score: Score
@@ -72,7 +72,7 @@ class Experiment:
 
     @property
     def done(self) -> list[tuple[Setting, Run, float]]:
-        """Every finished run that did not diverge, with its setting and score."""
+        """Every run that is done and has a finite score, with its setting and score."""
         pairs = ((one, run, value) for one in self.settings for run, value in zip(one.runs, one.scores, strict=True))
         return [(one, run, value) for one, run, value in pairs if np.isfinite(value)]
 
@@ -84,7 +84,8 @@ class Experiment:
 def experiment(found: Found, score: Score) -> Experiment:
     """Find factors and settings, without being told, in what the runs' configs and overrides say."""
     factors = find_factors(found)
-    kept = _once([run for run in found.runs if run.status == "done"], factors)
+    counted = [run for run in found.runs if run.is_counted]
+    kept = _once(counted, factors)
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in kept:
         groups.setdefault(tuple(one.level_of[run.folder] for one in factors), []).append(run)
@@ -93,8 +94,7 @@ def experiment(found: Found, score: Score) -> Experiment:
         Setting(dict(zip(names, levels, strict=True)), tuple(runs), tuple(map(score.of, runs)))
         for levels, runs in groups.items()
     ]
-    num_repeated = sum(run.status == "done" for run in found.runs) - len(kept)
-    return Experiment(tuple(found.runs), score, tuple(factors), tuple(settings), num_repeated)
+    return Experiment(tuple(found.runs), score, tuple(factors), tuple(settings), len(counted) - len(kept))
 
 
 def find_factors(found: Found) -> list[Factor]:

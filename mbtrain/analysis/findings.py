@@ -14,6 +14,8 @@ from mbtrain.analysis.power import seeds_needed
 from mbtrain.analysis.statistics import Interval, difference_interval, finite_mean_interval
 
 ALPHA = 0.05
+# Statuses of runs that did not end well.
+BROKEN = ("failed", "killed", "interrupted")
 # Beyond this nobody runs them: the difference is then too small to matter.
 MANY_SEEDS = 1000
 
@@ -60,6 +62,18 @@ class Findings:
         """Settings that could not be ruled out as the best."""
         return [one for one in self.rivals if not one.is_ruled_out]
 
+    def lost_levels(self) -> list[tuple[str, str, int]]:
+        """(factor, level, runs) where every run of the level broke or diverged: no score tells of it."""
+        runs = [run for run in self.experiment.runs if run.status in (*BROKEN, "done")]
+        scored = {run.folder for _, run, _ in self.experiment.done}
+        found = []
+        for factor in self.experiment.factors:
+            for level in factor.levels:
+                own = [run.folder for run in runs if factor.level_of[run.folder] == level]
+                if own and not scored.intersection(own):
+                    found.append((factor.name, level, len(own)))
+        return found
+
     def edges(self) -> list[tuple[Factor, str]]:
         """Numbers whose best level is the smallest or largest tried, of three or more: the optimum may lie outside."""
         found = []
@@ -87,10 +101,10 @@ def interval(values: Sequence[float]) -> Interval:
 
 def _shares(experiment: Experiment) -> Shares | None:
     done = experiment.done if experiment.factors else []
-    if len(done) < 3:
-        return None
     levels = {one.name: [one.level_of[run.folder] for _, run, _ in done] for one in experiment.factors}
-    return shares([value for _, _, value in done], levels)
+    # A factor of which one level is left (the runs of the others failed) has nothing to be compared with.
+    varied = {name: own for name, own in levels.items() if len(set(own)) > 1}
+    return shares([value for _, _, value in done], varied) if varied and len(done) >= 3 else None
 
 
 def _rivals(experiment: Experiment, ranking: Sequence[Setting]) -> list[Rival]:

@@ -32,6 +32,16 @@ class Run:
     config: Mapping[str, Any]
     result: Mapping[str, Any]
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is an outcome of its setting: it is done, or it diverged; not so where a machine let it down."""
+        return self.status == "done" or self.has_diverged
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a loss that was not finite stopped it (nonfinite=stop), as its message says."""
+        return self.status == "failed" and "not finite" in self.message
+
 
 @dataclass
 class Found:

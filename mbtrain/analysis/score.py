@@ -41,8 +41,8 @@ class Score:
         return -value if self.is_high_good else value
 
     def of(self, run: Run) -> float:
-        """What the run came to; nan where that is not a finite number (null in the file) or is not there."""
-        value = run.result.get(self.key)
+        """What the run came to; nan where it diverged (null in the file, or stopped by it) or has no such score."""
+        value = None if run.has_diverged else run.result.get(self.key)
         return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 

@@ -5,17 +5,15 @@ import math
 import numpy as np
 
 from mbtrain.analysis.experiment import Factor
-from mbtrain.analysis.findings import ALPHA, Findings, interval
+from mbtrain.analysis.findings import ALPHA, BROKEN, Findings, interval
 from mbtrain.analysis.runs import Run
 from mbtrain.analysis.score import Score, written
 from mbtrain.analysis.table import percent, probability, spoken
 
-BROKEN = ("failed", "killed", "interrupted")
-
 
 def lead(findings: Findings) -> list[str]:
     """Two or three sentences that answer what the runs show."""
-    told = [_best(findings), _matters(findings), _told_apart(findings), _problems(findings)]
+    told = [_best(findings), _matters(findings), _told_apart(findings), _problems(findings), *_lost(findings)]
     return [one for one in told if one]
 
 
@@ -107,12 +105,19 @@ def _told_apart(findings: Findings) -> str:
         return "Each setting ran once: without further seeds none can be told apart from the best."
     if not undecided:
         return "Every other setting is worse beyond chance."
-    told = f"{len(undecided)} of the other {len(findings.rivals)} may be as good: their differences are within chance"
     closest = undecided[0]
-    name = f"the next one ({closest.setting.label})"
+    if len(findings.rivals) == 1:
+        told, name = "The next one may be as good: the difference is within chance", "the two"
+    else:
+        told = (
+            f"{len(undecided)} of the other {len(findings.rivals)} may be as good: their differences are within chance"
+        )
+        name = f"the next one ({closest.setting.label})"
     if closest.seeds_needed is not None:
         return f"{told}; to separate {name}, about {closest.seeds_needed:,} seeds each would do."
-    return f"{told}; {name} is so close that no reasonable number of seeds would separate it."
+    return (
+        f"{told}; {name} {'are' if name == 'the two' else 'is'} so close that no reasonable number of seeds would do."
+    )
 
 
 def _problems(findings: Findings) -> str:
@@ -125,6 +130,13 @@ def _problems(findings: Findings) -> str:
     if unfinished:
         told.append(f"{_runs(len(unfinished))} of {len(runs)} are not done yet")
     return " and ".join(told) + "." if told else ""
+
+
+def _lost(findings: Findings) -> list[str]:
+    """Levels that no run survived, which the shares cannot count: three at most, the rest is in the tables."""
+    if findings.best is None:
+        return []
+    return [f"No run with {name}={level} has a score ({_runs(n)})." for name, level, n in findings.lost_levels()[:3]]
 
 
 def _beyond(factor: Factor, end: str) -> str:

@@ -39,7 +39,7 @@ def _lines(chart: Lines) -> str:
 @draw.register
 def _dots(chart: Dots) -> str:
     height = TOP + BOTTOM + ROW_HEIGHT * len(chart.rows)
-    label = 8 + 6.6 * min(34, max(len(row.name) for row in chart.rows))
+    label = 8 + 7.4 * min(34, max(len(row.name) for row in chart.rows))
     ends = [value for row in chart.rows for value in (*row.values, row.low, row.high)]
     finite = np.array([value for value in ends if np.isfinite(value) and not (chart.is_x_log and value <= 0)])
     x = scale(finite, label, WIDTH - RIGHT, is_log=chart.is_x_log, num_ticks=4)

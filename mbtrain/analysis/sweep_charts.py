@@ -21,7 +21,7 @@ def by_weight(findings: Findings) -> list[Factor]:
     if findings.shares is None:
         return factors
     order = {one.name: index for index, one in enumerate(findings.shares.effects)}
-    return sorted(factors, key=lambda one: order[one.name])
+    return sorted(factors, key=lambda one: order.get(one.name, len(order)))
 
 
 def settings_chart(findings: Findings) -> Dots:

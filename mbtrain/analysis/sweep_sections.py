@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from mbtrain.analysis.charts import Panel
 from mbtrain.analysis.curves import Logs
 from mbtrain.analysis.experiment import ABSENT, SEED, Experiment, Setting, given, text
-from mbtrain.analysis.findings import ALPHA, Findings, conclude, interval
+from mbtrain.analysis.findings import ALPHA, BROKEN, Findings, conclude, interval
 from mbtrain.analysis.run_sections import config
 from mbtrain.analysis.section import Section
-from mbtrain.analysis.sentences import BROKEN, open_questions
+from mbtrain.analysis.sentences import open_questions
 from mbtrain.analysis.statistics import difference_interval
 from mbtrain.analysis.sweep_charts import curves, heat_map, sensitivity, settings_chart
 from mbtrain.analysis.table import Table, Value, level, number, percent, probability, spoken, with_interval, word
 
 # More rows than this stand in results.csv only.
 MOST_ROWS = 1000
+# What the command that repeats a setting leaves out: seeds it has already, and where the runs were written.
+NOT_AGAIN = {SEED, "sweep_dir", "run_dir"}
 
 
 def sections(findings: Findings, logs: Logs) -> list[Section]:
@@ -116,14 +118,14 @@ def _settings(findings: Findings) -> Section:
 def _command(findings: Findings) -> list[str]:
     if findings.best is None or not findings.best.levels:
         return []
-    overrides = [one for one in findings.best.runs[0].overrides if one.partition("=")[0] != SEED]
+    overrides = [one for one in findings.best.runs[0].overrides if one.partition("=")[0] not in NOT_AGAIN]
     if not overrides:
         return [f"The best has {findings.best.label}."]
     return [f"The best again, with further seeds: mbtrain -m {shlex.join(overrides)} seed=10,11,12,13,14"]
 
 
 def _scores(setting: Setting, experiment: Experiment) -> list[Value]:
-    tests = [experiment.score.test.of(run) for run in setting.runs]
+    tests = [value for run in setting.runs if math.isfinite(value := experiment.score.test.of(run))]
     return [with_interval(interval(setting.scores)), with_interval(interval(tests))]
 
 

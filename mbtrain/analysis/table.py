@@ -72,14 +72,15 @@ def with_interval(interval: Interval) -> Value:
 
 def spoken(interval: Interval) -> str:
     """A mean, its bounds and its n, in words for a sentence or a table."""
+    diverged = f", {interval.num_left_out} diverged" if interval.num_left_out else ""
     if interval.n == 0:
-        return "none"
+        return f"none{diverged}"
     if not interval.has_bounds or interval.high == interval.low:
-        return f"{written(interval.estimate)}, n = {interval.n}"
+        return f"{written(interval.estimate)}, n = {interval.n}{diverged}"
     # As many decimals as tell the interval's half width to two digits.
     decimals = min(max(0, 1 - math.floor(math.log10((interval.high - interval.low) / 2))), 9)
     middle, low, high = (f"{one:,.{decimals}f}" for one in (interval.estimate, interval.low, interval.high))
-    return f"{middle} [{low}, {high}], n = {interval.n}"
+    return f"{middle} [{low}, {high}], n = {interval.n}{diverged}"
 
 
 def percent(share: float) -> str:

@@ -51,3 +51,11 @@ def test_one_run_a_level_proves_nothing() -> None:
 def test_equal_scores_have_no_shares() -> None:
     found = shares(np.ones(36), {"rate": RATES, "size": SIZES})
     assert [one.share for one in found.effects] == [0, 0] and found.effects[0].p == 1
+
+
+def test_an_uneven_sweep_lends_no_factor_the_effect_of_another() -> None:
+    # High rates were tried at the larger size mostly, and only the size does anything.
+    rates, sizes = np.array([(0, 0)] * 6 + [(1, 0)] * 2 + [(0, 1)] * 2 + [(1, 1)] * 6).T
+    y = 10.0 * sizes + np.random.default_rng(0).random(16)
+    found = {one.name: one for one in shares(y, {"rate": rates, "size": sizes}).effects}
+    assert found["rate"].share < 0.01 and found["rate"].p_holm > 0.05 and found["size"].p_holm < 0.05

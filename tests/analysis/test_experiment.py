@@ -73,3 +73,10 @@ def test_a_run_without_a_finite_score_diverged(tmp_path: Path) -> None:
     make_run(tmp_path / "b", config={"seed": 1}, score=None)
     (setting,) = experiment_of(tmp_path).settings
     assert setting.num_diverged == 1 and setting.finite == [0.5]
+
+
+def test_a_run_that_a_loss_stopped_diverged_and_has_no_score(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", config={"seed": 0})
+    make_run(tmp_path / "b", config={"seed": 1}, status="failed", message="Failed: iteration 2: the loss is not finite")
+    (setting,) = experiment_of(tmp_path).settings
+    assert setting.num_diverged == 1 and setting.finite == [0.5]

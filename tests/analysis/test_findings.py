@@ -116,3 +116,14 @@ def test_one_run_is_called_one_run(tmp_path: Path) -> None:
     found = experiment_of(make_run(tmp_path / "a"))
     told = lead_of_run(found.runs[0], found.score)
     assert "validation loss 0.5" in told[0] and "no interval" in told[1]
+
+
+def test_a_level_that_no_run_survived_is_told_and_given_no_share(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path / f"a{seed}", config={"seed": seed, "batch": {"size": 16}}, score=0.5 + seed)
+        make_run(tmp_path / f"b{seed}", config={"seed": seed, "batch": {"size": 64}}, score=0.7 + seed)
+        config = {"seed": seed, "optimizer": {"lr": 9}}
+        make_run(tmp_path / f"c{seed}", config=config, status="failed", message="Failed: the loss is not finite")
+    found = conclude(experiment_of(tmp_path))
+    assert found.shares is not None and [one.name for one in found.shares.effects] == ["batch.size"]
+    assert "No run with optimizer.lr=9 has a score (3 runs)." in lead(found)

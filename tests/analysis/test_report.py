@@ -71,6 +71,13 @@ def test_a_sweep_s_page_has_every_section(sweep: Path) -> None:
     assert "The best again, with further seeds: mbtrain -m optimizer.lr=0.1 batch.size=32" in page.words
 
 
+def test_the_command_that_repeats_the_best_writes_elsewhere(tmp_path: Path) -> None:
+    overrides = [("batch.size=32", f"seed={seed}", "duration=3ep", "sweep_dir=here") for seed in range(2)]
+    overrides += [("batch.size=64", f"seed={seed}", "duration=3ep", "sweep_dir=here") for seed in range(2)]
+    make_sweep(tmp_path, dict(zip(overrides, (0.1, 0.2, 0.5, 0.6), strict=True)))
+    assert "mbtrain -m batch.size=32 duration=3ep seed=10,11,12,13,14" in report(tmp_path).words
+
+
 def test_a_page_needs_nothing_from_elsewhere(sweep: Path) -> None:
     text = write_report([sweep], with_pictures=False).read_text()
     assert [one for one in Checked(text).addresses if one != "data:,"] == []
@@ -120,6 +127,11 @@ def test_a_sweep_of_which_nothing_is_done_has_a_page(tmp_path: Path) -> None:
 def test_all_diverged_has_a_page(tmp_path: Path) -> None:
     make_sweep(tmp_path, {("batch.size=32",): None, ("batch.size=64",): None})
     assert "2 runs ended without a finite score" in report(tmp_path).words
+
+
+def test_a_diverged_seed_is_counted_beside_its_setting_s_mean(tmp_path: Path) -> None:
+    make_sweep(tmp_path, {("batch.size=32", "seed=0"): 0.5, ("batch.size=32", "seed=1"): None, ("batch.size=64",): 0.6})
+    assert "0.5, n = 1, 1 diverged" in report(tmp_path).words
 
 
 def test_several_sweeps_are_compared_at_their_best(tmp_path: Path) -> None:
