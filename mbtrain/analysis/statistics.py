@@ -76,13 +76,13 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """The mean of a setting's runs: by Student's t below 30 values, by BCa bootstrap from 30 on.
 
-    Measured coverage of 95 % (2000 to 10,000 simulated sweeps a figure; skewed is lognormal with sigma .5):
+    Measured coverage of 95 % (2000 to 19,000 simulated sweeps a figure; skewed is lognormal with sigma .5):
 
         n                 5     10     30    100
         t, normal       .950   .952   .952   .950
         t, skewed       .917   .918   .932   .948
-        BCa, normal     .828   .902   .930   .952
-        BCa, skewed     .814   .894   .928   .932
+        BCa, normal     .83    .90    .93    .95
+        BCa, skewed     .81    .88    .93    .93
 
     So few skewed values have intervals that are too narrow, and the bootstrap of few values is no cure.
 
@@ -112,8 +112,8 @@ def finite_mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 def statistic_interval(values: ArrayLike, statistic: Statistic, *, level: float = 0.95) -> Interval:
     """The BCa interval of any statistic that reduces the last axis, such as `median` or `interquartile_mean`.
 
-    Measured coverage of 95 % (2000 simulated sweeps of normal values): of the median .945, .943, .947, .950 at n = 5,
-    10, 30, 100, of the interquartile mean .897, .931, .933, .953; of the mean see `mean_interval`.
+    Measured coverage of 95 % (2000 to 17,000 simulated sweeps of normal values): of the median .94, .94, .95, .95 at n
+    = 5, 10, 30, 100, of the interquartile mean .90, .93, .93, .95; of the mean see `mean_interval`.
     """
     array = all_finite(values)
     if none := _without_interval(array, statistic, level):
@@ -128,8 +128,8 @@ def ratio_interval(
     """The ratio of two means (a speed-up, a noise scale) by BCa bootstrap; `paired`: value i is of one run in both.
 
     No bounds where the interval of the denominator's mean holds 0: the ratio's would be without end (Fieller).
-    Measured coverage of 95 % (2000 simulated sweeps of lognormal values, sigma .2): .876, .917, .933, .951 at n = 5,
-    10, 30, 100; of pairs .824, .894, .928, .946.
+    Measured coverage of 95 % (2000 to 12,000 simulated sweeps of lognormal values, sigma .2): .87, .92, .93, .95 at n =
+    5, 10, 30, 100; of pairs .83, .89, .93, .95.
     """
     above, below = all_finite(numerator), all_finite(denominator)
     n = min(len(above), len(below))
