@@ -9,6 +9,7 @@ from mbtrain.config.check import check
 from mbtrain.config.compose import composed
 from mbtrain.config.driver import conf_dir, driver
 from mbtrain.plan.refused import Refused
+from mbtrain.study.design import design_of
 
 CHOICES = sorted(f"{file.parent.name}={file.stem}" for file in conf_dir().glob("*/*.yaml"))
 
@@ -19,7 +20,11 @@ def test_the_default_config_passes() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_passes(choice: str) -> None:
-    check(composed([choice]))
+    values = composed([choice])
+    # A study is no part of a run's config: it has a design of its own.
+    if (study := values.pop("study", None)) is not None:
+        assert design_of(study).cases
+    check(values)
 
 
 @pytest.mark.parametrize("file", sorted(conf_dir().rglob("*.yaml")), ids=lambda file: file.stem)
