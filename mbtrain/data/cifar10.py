@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 small colour pictures of ten kinds of things, from the publisher's archive or its unpacked folder."""
+"""CIFAR-10: 60,000 small colour pictures of ten kinds, from the publisher's archive or the folder in it."""
 
 from __future__ import annotations
 

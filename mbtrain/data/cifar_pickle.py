@@ -61,14 +61,15 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module_name, global_name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it names {module_name}.{global_name}, which is no part of it") from None
+            name = f"{module_name}.{global_name}"
+            raise pickle.UnpicklingError(f"it names {name!a}, which is no part of it") from None
 
 
 def read_batch(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     """(images [n, 3, 32, 32] uint8, labels [n] int64) of a batch file; raises Refused, which names `source`.
 
     The format: a dict with b"data", uint8 [n, 3072], row by row of the red, then the green, then the blue plane, and
-    b"labels", a list of n numbers from 0 to 9. https://www.cs.toronto.edu/~kriz/cifar.html
+    b"labels", a list of n whole numbers from 0 to 9. https://www.cs.toronto.edu/~kriz/cifar.html
     """
     try:
         found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
@@ -76,15 +77,15 @@ def read_batch(content: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise Refused(f"{source}: it is no batch of CIFAR-10 ({reason}): get the official file again") from None
     try:
-        images, labels = _images(found[b"data"]), np.array(found[b"labels"])
+        images, labels = _images(found[b"data"]), _labels(found[b"labels"])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Refused(
-            f'{source}: it is no batch of CIFAR-10, a dict of b"data" (uint8 [n, {PIXELS}]) and b"labels": '
-            "get the official file again"
+            f'{source}: it is no batch of CIFAR-10, a dict of b"data" (uint8 [n, {PIXELS}]) and b"labels" (a list of '
+            "numbers from 0 to 9): get the official file again"
         ) from None
-    if labels.shape != (len(images),) or labels.dtype.kind != "i" or labels.min() < 0 or labels.max() > 9:
-        raise Refused(f"{source}: it needs a label from 0 to 9 for each of {len(images)} images: get the file again")
-    return images, labels.astype(np.int64)
+    if len(labels) != len(images):
+        raise Refused(f"{source}: it has {len(labels)} labels for {len(images)} images: get the official file again")
+    return images, labels
 
 
 def _images(array: Any) -> np.ndarray:
@@ -93,3 +94,10 @@ def _images(array: Any) -> np.ndarray:
         raise ValueError
     # A copy, since bytes cannot be written to and torch wants memory that can.
     return np.frombuffer(raw, np.uint8).reshape(-1, 3, 32, 32).copy()
+
+
+def _labels(labels: Any) -> np.ndarray:
+    # One by one: lists of one another's lists would make numpy fill the memory.
+    if not isinstance(labels, list) or not all(type(one) is int and 0 <= one <= 9 for one in labels):
+        raise ValueError
+    return np.array(labels, np.int64)

@@ -42,9 +42,9 @@ class Text:
     def splits(self) -> Splits:
         """Read and cut the text; the windows are views of one array of ids."""
         stride = self.context if self.stride is None else self.stride
-        for key, value in (("context", self.context), ("stride", stride)):
-            if value < 1:
-                raise Refused(f"dataset.{key}={value}: it must be at least 1")
+        for key, value, least in (("context", self.context, 2), ("stride", stride, 1)):
+            if value < least:
+                raise Refused(f"dataset.{key}={value}: it must be at least {least}")
         found = find_text(self.path, self.data_root)
         ids, vocabulary = encoded(found.text)
         ends = [0, *(round(share * len(ids)) for share in np.cumsum(_checked(self.shares)))]

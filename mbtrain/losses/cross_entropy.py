@@ -14,7 +14,8 @@ class CrossEntropy(nn.Module):
     """-log p(target) per sample or token, in nats; the mean is over the weights of the targets, as torch defines it.
 
     `class_weights` weighs each sample by its target's entry; a target equal to `ignore_index` (null: -100, where a
-    sample has many targets) counts for nothing; `label_smoothing` mixes the target with the uniform distribution (arXiv 1512.00567).
+    sample has many targets) counts for nothing; `label_smoothing` mixes the target with the uniform distribution (arXiv
+    1512.00567).
     """
 
     class_weights: Tensor | None
