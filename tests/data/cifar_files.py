@@ -55,8 +55,8 @@ def write_folder(root: Path, changed: Mapping[str, bytes] | None = None, *, size
     return folder
 
 
-def write_archive(root: Path, members: Mapping[str, bytes]) -> Path:
-    """`root/cifar10/cifar-10-python.tar.gz` with these members."""
+def write_archive(root: Path, members: Mapping[str, bytes], *, links: Mapping[str, str] | None = None) -> Path:
+    """`root/cifar10/cifar-10-python.tar.gz` with these members and symbolic links."""
     path = root / "cifar10" / "cifar-10-python.tar.gz"
     path.parent.mkdir(parents=True)
     with tarfile.open(path, "w:gz") as archive:
@@ -64,4 +64,8 @@ def write_archive(root: Path, members: Mapping[str, bytes]) -> Path:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            archive.addfile(member)
     return path

@@ -39,9 +39,9 @@ def hostile(function, *arguments):
     return holding(Calls(function, *arguments), labels())
 
 
-def archive(members, *, cut=None):
+def archive(members, *, cut=None, links=None):
     def make(path):
-        file = write_archive(path, members)
+        file = write_archive(path, members, links=links)
         file.write_bytes(file.read_bytes()[:cut])
         Cifar10(str(path)).splits()
 
@@ -103,6 +103,10 @@ CASES = {
     "a batch missing": (without_a_batch, [FOLDER, "lacks test_batch"]),
     "a truncated archive": (archive(WHOLE, cut=-4000), ["cifar-10-python.tar.gz", "delete it"]),
     "no archive": (archive(WHOLE, cut=3), ["cifar-10-python.tar.gz", "delete it"]),
+    "an archive of links": (
+        archive({}, links={f"{FOLDER}/{name}": "/etc/passwd" for name in NAMES}),
+        ["cifar-10-python.tar.gz", "lacks data_batch_1"],
+    ),
     "another archive": (archive({"readme": b"x"}), ["cifar-10-python.tar.gz", "lacks data_batch_1"]),
     # hostile pickles
     "a pickle that calls the system": (hostile(os.system, "touch evil"), ["data_batch_2", "system"]),

@@ -90,6 +90,18 @@ def test_input_and_output_embedding_are_one_parameter() -> None:
     assert sum(one is model.token.weight for group in groups for one in group["params"]) == 1
 
 
+def test_the_tied_embedding_s_gradient_is_that_of_both_its_places() -> None:
+    model, ids, change = tiny(), torch.arange(8)[None], torch.randn(11, 16, dtype=torch.float64)
+    loss = F.cross_entropy(model(ids), ids)
+    (gradient,) = torch.autograd.grad(loss, model.token.weight)
+    with torch.no_grad():
+        ends = []
+        for step in (1e-5, -2e-5):
+            model.token.weight += step * change
+            ends.append(float(F.cross_entropy(model(ids), ids)))
+    assert float((gradient * change).sum()) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+
+
 @pytest.mark.parametrize("extra", [[], ["ema=1ep"], ["optimizer.decay_norms=false"]], ids=str)
 def test_the_embedding_is_tied_in_a_loaded_model(train: Callable[..., Any], text: list[str], extra: list[str]) -> None:
     result = train(*text, *TINY, "duration=1ep", *extra)
