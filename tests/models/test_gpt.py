@@ -176,3 +176,9 @@ def test_dropout_is_drawn_in_training_only(dropout: float) -> None:
     model.eval()
     assert torch.equal(model(ids), model(ids))
     assert all(one.p == dropout for one in model.modules() if isinstance(one, nn.Dropout))
+
+
+def test_windows_are_the_same_read_from_memory_or_on_demand(train: Callable[..., Any], text: list[str]) -> None:
+    common = [*text, *TINY, "duration=10it", "dataset.stride=3"]
+    hashes = {train(*common, *extra)["weights_sha256"] for extra in ([], ["dataset.workers=0"])}
+    assert len(hashes) == 1
