@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from mbtrain.data.targets import check_labels
+from mbtrain.data.targets import IGNORED, check_labels
 from mbtrain.plan.refused import Refused
 
 PARTS = ("train", "validation", "test")
@@ -53,6 +53,11 @@ class Arrays:
     def targets(self) -> Tensor:
         """All of `y`, under the name that Datasets have for it."""
         return self.y
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """How many targets each sample has that count, int64 [n]; None where a sample has one target, or numbers."""
+        return None if self.y.is_floating_point() or self.y.ndim == 1 else (self.y != IGNORED).flatten(1).sum(1)
 
     def take(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Copies of the samples at `indices`, in that order."""

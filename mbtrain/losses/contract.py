@@ -10,6 +10,13 @@ from torch import Tensor, nn
 from mbtrain.plan.refused import Refused
 
 Loss = Callable[[Any, Any], "Tensor | tuple[Tensor, Tensor]"]
+# The target that torch's class losses leave out; with one target a sample there is nothing to leave out.
+IGNORED = -100
+
+
+def ignored_in(target: Tensor, ignore_index: int | None) -> int | None:
+    """The class that counts for nothing: `ignore_index`, else -100 where a sample has many targets."""
+    return IGNORED if ignore_index is None and target.dim() > 1 else ignore_index
 
 
 def takes_reduction(loss_class: object) -> bool:

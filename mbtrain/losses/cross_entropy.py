@@ -6,15 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbtrain.losses.contract import with_class_weights
+from mbtrain.losses.contract import IGNORED, ignored_in, with_class_weights
 from mbtrain.plan.refused import Refused
 
 
 class CrossEntropy(nn.Module):
     """-log p(target) per sample or token, in nats; the mean is over the weights of the targets, as torch defines it.
 
-    `class_weights` weighs each sample by its target's entry; a target equal to `ignore_index` counts for nothing;
-    `label_smoothing` mixes the target with the uniform distribution (arXiv 1512.00567).
+    `class_weights` weighs each sample by its target's entry; a target equal to `ignore_index` (null: -100, where a
+    sample has many targets) counts for nothing; `label_smoothing` mixes the target with the uniform distribution (arXiv
+    1512.00567).
     """
 
     class_weights: Tensor | None
@@ -39,6 +40,8 @@ class CrossEntropy(nn.Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Values of the shape of `target`; output is [n, classes] or [n, classes, tokens]."""
         weight = None if self.class_weights is None else self.class_weights.to(output.dtype)
-        ignored = -100 if self.ignore_index is None else self.ignore_index
-        values = F.cross_entropy(output, target, weight, None, ignored, None, "none", self.label_smoothing)
-        return with_class_weights(values, target, weight, self.ignore_index)
+        ignored = ignored_in(target, self.ignore_index)
+        rows, flat = (output, target) if output.dim() == 2 else (output.movedim(1, -1).flatten(0, -2), target.flatten())
+        index = IGNORED if ignored is None else ignored
+        values = F.cross_entropy(rows, flat, weight, None, index, None, "none", self.label_smoothing)
+        return with_class_weights(values.view(target.shape), target, weight, ignored)

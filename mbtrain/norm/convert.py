@@ -36,7 +36,10 @@ def _maker(
     kind: str, groups: BnGroups, momentum: float | None, channels_per_group: int
 ) -> Callable[[_BatchNorm], nn.Module]:
     def group_norm(layer: _BatchNorm, num_groups: int) -> nn.Module:
-        return nn.GroupNorm(num_groups, layer.num_features, layer.eps, layer.affine)
+        new = nn.GroupNorm(num_groups, layer.num_features, layer.eps, layer.affine)
+        # The scale and shift that the model chose to start from, such as 0 at the end of a residual block.
+        new.weight, new.bias = layer.weight, layer.bias
+        return new
 
     makers: dict[str, Callable[[_BatchNorm], nn.Module]] = {
         "batch": lambda layer: GroupBatchNorm(layer, groups, momentum=layer.momentum if momentum is None else momentum),

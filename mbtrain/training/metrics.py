@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mbtrain.losses.contract import ignored_in
+
 Pairs = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -18,19 +20,21 @@ class ClassScores:
 
     def per_iteration(self, pairs: Pairs, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """(sums, counts) of each score for iterations of `sizes` targets, from all their outputs and targets."""
+        ignored = ignored_in(pairs[0][1], self._ignore_index)
         target = torch.cat([target.reshape(-1) for _, target in pairs])
-        if len({output.shape[1:] for output, _ in pairs}) == 1:
+        if len({output.shape[1:] for output, _ in pairs}) == 1 and pairs[0][0].dim() == 2:
             guess = torch.cat([output for output, _ in pairs]).argmax(1).reshape(-1)
         else:
             guess = torch.cat([output.argmax(1).reshape(-1) for output, _ in pairs])
-        is_valid = self._is_valid(target)
+        is_valid = None if ignored is None else target != ignored
         hits = (guess == target) if is_valid is None else (guess == target) & is_valid
         counts = target.new_tensor(sizes) if is_valid is None else by_iteration(is_valid, sizes)
         return [(by_iteration(hits, sizes), counts)]
 
     def sums(self, output: Tensor, target: Tensor) -> Tensor:
         """[count, hits, top-5 hits] of one batch, float64, on the device."""
-        is_valid = self._is_valid(target)
+        ignored = ignored_in(target, self._ignore_index)
+        is_valid = None if ignored is None else target != ignored
         hit = output.argmax(1) == target
         five = output.topk(min(5, output.shape[1]), dim=1).indices
         near = (five == target.unsqueeze(1)).any(1)
@@ -45,9 +49,6 @@ class ClassScores:
         count, hits, near = sums.tolist()
         scores = {"accuracy": hits / count if count else float("nan")}
         return scores | ({"top5": near / count} if num_outputs > 5 and count else {})
-
-    def _is_valid(self, target: Tensor) -> Tensor | None:
-        return None if self._ignore_index is None else target != self._ignore_index
 
 
 class NumberScores:

@@ -111,10 +111,10 @@ ACCEPTED_SILENTLY = [
     ("+probe.x.every=1it", "probe.x: names no _target_; probe=NAME chooses one, probe=[A,B] several"),
     ("batch=null", "batch=null: Config group override must be a string or a list. Got NoneType"),
     ("~batch.size", "batch.size: is missing, give it in the config or on the command line"),
-    ("experiment=nope", "experiment=nope: no such choice; choose from fashion_cnn"),
+    ("experiment=nope", "experiment=nope: no such choice; choose from cifar10_resnet, fashion_cnn, "),
     (
         "model=cmn",
-        "model=cmn: no such choice; did you mean cnn?; choose from cnn, mlp",
+        "model=cmn: no such choice; did you mean cnn?; choose from cnn, gpt, mlp, resnet",
     ),
     ("probe=[gradient_nrm]", "probe=gradient_nrm: no such choice; did you mean gradient_norm?; choose from"),
 ]

@@ -87,3 +87,12 @@ def test_reduction_option_is_found() -> None:
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="loss."):
         CrossEntropy(**options, num_outputs=2)
+
+
+def test_where_a_sample_has_many_targets_those_of_minus_100_count_for_nothing() -> None:
+    output, target = classes((6, 5))
+    target[::2, 3:] = -100
+    for smoothing in (0.0, 0.1):
+        expected = float(F.cross_entropy(output, target, WEIGHT, label_smoothing=smoothing))
+        mine = CrossEntropy(class_weights=WEIGHT.tolist(), label_smoothing=smoothing)
+        assert mean_of(mine, output, target) == pytest.approx(expected, rel=1e-13)
