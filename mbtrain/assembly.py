@@ -87,7 +87,7 @@ def assemble(config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> Assembl
     precision = config["trainer"]["precision"]
     device, dtype = device_of(config["trainer"]["accelerator"], precision), dtype_of(precision)
     data = _data(config, device, dtype)
-    order, plan = _order_and_plan(config, len(data.train))
+    order, plan = _order_and_plan(config, data)
     groups = BnGroups()
     model, num_outputs = _model(config, data, groups)
     model.to(device=device, dtype=dtype)
@@ -139,8 +139,16 @@ def _data(config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -
     return prepare(as_splits(dataset), options, device=device, dtype=dtype)
 
 
-def _order_and_plan(config: Mapping[str, Any], num_samples: int) -> tuple[Order, RunPlan]:
-    offered = {"num_samples": num_samples, "seed": mix(config["seed"], ORDER_STREAM)}
+def _order_and_plan(config: Mapping[str, Any], data: Data) -> tuple[Order, RunPlan]:
+    num_samples = len(data.train)
+    offered = {
+        "num_samples": num_samples,
+        "seed": mix(config["seed"], ORDER_STREAM),
+        "labels": data.columns.get("labels"),
+        "lengths": data.columns.get("lengths"),
+        "columns": data.columns,
+        "indices": data.train.indices,
+    }
     draw = build(config["sampler"], key="sampler", trust=config["trust"], offered=offered)
     length = len(checked(draw(0), num_samples=num_samples, length=None, epoch=0))
     batch = config["batch"]
