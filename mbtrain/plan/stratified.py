@@ -34,9 +34,9 @@ def spread(counts: NDArray[np.integer]) -> NDArray[np.int64]:
     """A row of classes, class c `counts[c]` times, each spread as evenly as can be; shape [sum of counts].
 
     Among the first n places class c stands n p_c times, give or take at most 1 - 1/(2(k - 1)) for k classes: no smaller
-    bound holds for all counts (Tijdeman, The chairman assignment problem, Discrete Mathematics 32, 1980). So any stretch
-    is off by at most 2 - 1/(k - 1), one that runs over the end and goes on at the start too. Two classes are off by at
-    most 1, and classes of equal counts come by turns, as exactly as integers allow.
+    bound holds for all counts (Tijdeman, The chairman assignment problem, Discrete Mathematics 32, 1980). So any
+    stretch, one that runs over the end and goes on at the start too, is off by at most 2 - 1/(k - 1). Two classes are
+    off by at most 1, and classes of equal counts come by turns, as exactly as integers allow.
 
     The bound gives the j-th place of a class a first and a last position; of what may come now, what must come soonest
     does. A million places take about a second.
