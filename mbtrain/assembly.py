@@ -92,7 +92,7 @@ def assemble(
     """
     device, dtype = _place(config)
     data = read_data(config) if data is None else data
-    order, plan = _order_and_plan(config, len(data.train))
+    order, plan = _order_and_plan(config, data)
     groups = BnGroups()
     model, num_outputs = _model(config, data, groups)
     model.to(device=device, dtype=dtype)
@@ -153,8 +153,16 @@ def read_data(config: Mapping[str, Any]) -> Data:
     return prepare(as_splits(dataset), options, device=device, dtype=dtype)
 
 
-def _order_and_plan(config: Mapping[str, Any], num_samples: int) -> tuple[Order, RunPlan]:
-    offered = {"num_samples": num_samples, "seed": mix(config["seed"], ORDER_STREAM)}
+def _order_and_plan(config: Mapping[str, Any], data: Data) -> tuple[Order, RunPlan]:
+    num_samples = len(data.train)
+    offered = {
+        "num_samples": num_samples,
+        "seed": mix(config["seed"], ORDER_STREAM),
+        "labels": data.columns.get("labels"),
+        "lengths": data.columns.get("lengths"),
+        "columns": data.columns,
+        "indices": data.train.indices,
+    }
     draw = build(config["sampler"], key="sampler", trust=config["trust"], offered=offered)
     length = len(checked(draw(0), num_samples=num_samples, length=None, epoch=0))
     batch = config["batch"]

@@ -58,8 +58,12 @@ def _choices(group: str) -> Iterator[str]:
 
 def _default(config: dict[str, Any], key: str) -> str:
     value: Any = config
-    for part in key.split("."):
-        value = value.get(part)
+    *sections, name = key.split(".")
+    for section in sections:
+        value = value[section]
+    if name not in value:
+        return "in the file of its choice"
+    value = value[name]
     if key in ("probe", "tracker"):
         return ", ".join(value) or "none"
     return shown(value)

@@ -68,6 +68,12 @@ KEYS: dict[str, Key] = {
         FLAG | NULL, "zero mean and unit spread by constants of the training part; null is the data set's own choice"
     ),
     "sampler._target_": _CLASS,
+    "sampler.replacement": Key(FLAG, "of weighted: independent draws; false is each sample once", is_optional=True),
+    "sampler.shuffle_classes": Key(FLAG, "of class_sorted: a new order of classes every epoch", is_optional=True),
+    "sampler.bucket_size": Key(
+        whole(1) | choice("all"), "of length_bucketed: samples in a bucket; batch.size if not given", is_optional=True
+    ),
+    "sampler.pool_size": Key(whole(1), "of length_bucketed: buckets sorted together", is_optional=True),
     "batch.size": Key(
         whole(1) | choice("all"),
         "samples whose mean gradient makes one update, over all devices; all is full-batch gradient descent",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mbtrain.data.augment import Augment, augment_of
+from mbtrain.data.columns import columns_of
 from mbtrain.data.holdout import hold_out, num_held_out
 from mbtrain.data.memory import free_bytes
 from mbtrain.data.normalize import fit_normalize, is_image, unit_range
@@ -43,6 +44,7 @@ class Data:
     input_shape: of one sample; None where the input is a dict.
     num_outputs: classes, or width of the numbers; None where a Dataset does not say it.
     num_classes: None for numbers, and where a Dataset does not say it.
+    columns: of the training part, by name: an array with one number a sample (`columns_of`).
     normalize: raw input -> what the model gets, with constants of the training part only.
     notes: lines worth telling the user.
     """
@@ -53,6 +55,7 @@ class Data:
     input_shape: tuple[int, ...] | None
     num_outputs: int | None
     num_classes: int | None
+    columns: Mapping[str, np.ndarray]
     normalize: nn.Module
     augment: Augment | None
     notes: tuple[str, ...]
@@ -92,6 +95,7 @@ def prepare(splits: Splits, options: Options, *, device: torch.device, dtype: to
         input_shape=tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else None,
         num_outputs=_num_outputs(target, splits.num_classes),
         num_classes=splits.num_classes,
+        columns=columns_of(cuts["train"].part, cuts["train"].indices),
         normalize=normalize,
         augment=augment,
         notes=tuple(notes),

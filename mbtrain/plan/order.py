@@ -8,7 +8,8 @@ from mbtrain.plan.refused import Refused
 Indices = NDArray[np.int64]
 
 
-def _generator(seed: int, epoch: int) -> np.random.Generator:
+def generator(seed: int, epoch: int) -> np.random.Generator:
+    """The random numbers of one epoch's order."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
 
 
@@ -20,14 +21,14 @@ class Reshuffle:
 
     def __call__(self, epoch: int) -> Indices:
         """Indices of `epoch`, shape [num_samples]."""
-        return _generator(self._seed, epoch).permutation(self._num_samples)
+        return generator(self._seed, epoch).permutation(self._num_samples)
 
 
 class ShuffleOnce:
     """One random order, the same in every epoch."""
 
     def __init__(self, *, num_samples: int, seed: int) -> None:
-        self._order = _generator(seed, 0).permutation(num_samples)
+        self._order = generator(seed, 0).permutation(num_samples)
 
     def __call__(self, epoch: int) -> Indices:
         """Indices of `epoch`, shape [num_samples]."""
@@ -42,7 +43,7 @@ class WithReplacement:
 
     def __call__(self, epoch: int) -> Indices:
         """Indices of `epoch`, shape [num_samples]."""
-        return _generator(self._seed, epoch).integers(self._num_samples, size=self._num_samples)
+        return generator(self._seed, epoch).integers(self._num_samples, size=self._num_samples)
 
 
 class Sequential:

@@ -225,7 +225,7 @@ def test_every_key_of_ours_must_be_there_unless_a_class_may_lack_it(key: str) ->
     config = default()
     *sections, name = key.split(".")
     node = config[sections[0]] if sections else config
-    node.pop(name)
+    node.pop(name, None)
     if KEYS[key].is_optional:
         check(config)
         return

@@ -30,7 +30,7 @@ def test_few_tries_all_survive(tmp_path: Path) -> None:
 
 BROKEN = {
     "kills": "import numpy as np\nfrom mbtrain.plan import order\n"
-    "order._generator = lambda *_: np.random.default_rng()\n",
+    "order.generator = lambda *_: np.random.default_rng()\n",
     "saves": "import time\nfrom mbtrain.training import checkpoint, sealed\n"
     "def in_place(content, path):\n    beside = path.with_name('.' + path.name + '.0.tmp')\n"
     "    path.parent.mkdir(exist_ok=True)\n    path.write_bytes(b'half')\n    beside.touch()\n    time.sleep(.3)\n"
