@@ -49,7 +49,7 @@ REFUSED = [
     (["batch.size"], "batch.size: is no key=value: write batch.size=VALUE"),
     (["batch.sise=3"], "batch.sise=3: no such key; did you mean batch.size?"),
     (["modle=mlp"], "modle=mlp: no such key; did you mean model?"),
-    (["model=foo"], "model=foo: no such choice; choose from cnn, mlp"),
+    (["model=foo"], "model=foo: no such choice; choose from cnn, gpt, mlp, resnet"),
     (["nothing=foo"], "nothing=foo: no such key; mbtrain --cfg job shows all"),
     (["study/x=foo"], "study/x=foo: no such key"),
     (["+unknown.key=1"], "unknown={key: 1}: no such key"),
