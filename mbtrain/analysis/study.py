@@ -78,10 +78,11 @@ def contrasts(study_dir: Path, study: Mapping[str, Any]) -> Iterator[Contrast]:
 
 
 def _subtitle(study: Mapping[str, Any]) -> str:
-    git = study["git"] or {"commit": "outside a repository", "is_changed": False}
-    changed = " with changes" if git["is_changed"] else ""
+    git = study["git"]
+    changed = " with changes" if git and git["is_changed"] else ""
+    commit = f"commit {git['commit'][:12]}{changed}" if git else "outside a repository"
     versions = ", ".join(f"{name} {version}" for name, version in study["versions"].items())
-    where = f"commit {git['commit'][:12]}{changed}; {versions}; {study['cores']} cores"
+    where = f"{commit}; {versions}; {study['cores']} cores"
     return f"{study['question']} {study['command']}; {where}"
 
 

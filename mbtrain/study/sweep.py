@@ -6,7 +6,6 @@ wider sweep in the same folder adds what is new.
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
@@ -102,8 +101,7 @@ def _tell_of_skipped(jobs: Sequence[Job], console: Console) -> None:
 
 def _report(path: Path) -> None:
     """Write the report in a process of its own: it may fail, and changes nothing."""
-    if find_spec("mbtrain.analysis.report") is not None:
-        started(_written, path).join()
+    started(_written, path).join()
 
 
 def _written(path: Path) -> None:
