@@ -81,6 +81,11 @@ def test_wheel_trains_in_an_empty_folder(site: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert json.loads((run / "result.json").read_text())["iterations"] == 41
+    report = [sys.executable, str(site / "bin" / "mbtrain-report"), str(run)]
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    told = subprocess.run(report, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert "<svg" in (run / "report.html").read_text()
 
 
 @pytest.mark.slow
