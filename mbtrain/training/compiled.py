@@ -143,7 +143,9 @@ def _compiled(step: Step, rule: Rule, example: MiniBatch) -> Callable[[Tensor, T
 @contextmanager
 def _switches() -> Iterator[None]:
     """Dynamo may trace autograd.grad, and random numbers are drawn as the eager engine draws them; torch is silent."""
-    dynamo, inductor = torch._dynamo.config, torch._inductor.config
+    import torch._dynamo.config as dynamo
+    import torch._inductor.config as inductor
+
     with (
         dynamo.patch(trace_autograd_ops=True, recompile_limit=MOST_SIZES + 1),
         inductor.patch(fallback_random=True),

@@ -80,7 +80,11 @@ def test_a_parameter_without_gradient_stays() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [(torch.optim.Adam, {}), (torch.optim.AdamW, {"amsgrad": True}), (torch.optim.SGD, {"momentum": 0.9, "dampening": 0.1})],
+    [
+        (torch.optim.Adam, {}),
+        (torch.optim.AdamW, {"amsgrad": True}),
+        (torch.optim.SGD, {"momentum": 0.9, "dampening": 0.1}),
+    ],
     ids=str,
 )
 def test_what_is_not_written_out_is_not_known(kind: Any, options: dict[str, Any]) -> None:
