@@ -14,7 +14,7 @@ from torch import nn
 
 from mbtrain.config.build import build, find
 from mbtrain.core.random import mix, seed_weights
-from mbtrain.cutting import cutting_of, plan_line
+from mbtrain.cutting import Cutting, cutting_of, plan_line
 from mbtrain.data.loader import Batches, Cut, Loader, Order
 from mbtrain.data.prepare import Data, Options, prepare
 from mbtrain.data.sources import DatasetSource, MemorySource, Source
@@ -29,6 +29,7 @@ from mbtrain.plan.order import checked
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.probes.contract import Scheduled
+from mbtrain.training.compiled import WORTH_COMPILING, obstacle
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
 from mbtrain.training.place import Trial, device_of, dtype_of, num_cores, threads_for, tried
 
@@ -58,6 +59,13 @@ class Assembly:
     plan_line: str
     workers: int
     callbacks: tuple[pl.Callback, ...]
+    # Sizes of mini-batch whose iteration is compiled; none where it runs eagerly.
+    compiled_sizes: tuple[int, ...]
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What the program chose, and a resume uses again."""
+        return {"threads": self.threads, "engine": "compiled" if self.compiled_sizes else "eager"}
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in the model for the length of a block, where there are any."""
@@ -110,6 +118,8 @@ def assemble(
     if not parameters:
         raise Refused(f"model={_name(config['model'])}: has no parameter to train")
     half_life = None if config["ema"] is None else float(plan.samples(Duration.parse(config["ema"])))
+    optimizer = _optimizer(config, model)
+    sizes, note = _compiled_sizes(config, data, model, optimizer, plan, cutting, chosen)
     return Assembly(
         config=config,
         device=device,
@@ -120,17 +130,42 @@ def assemble(
         model=model,
         groups=groups,
         loss=loss,
-        optimizer=_optimizer(config, model),
+        optimizer=optimizer,
         ema=None if half_life is None else Ema(parameters, half_life=half_life),
         scores=scores,
         lr_of=lr_of,
         probes=_probes(config, plan),
         num_outputs=num_outputs,
         threads=threads,
-        plan_line=plan_line(config, plan, cutting),
+        plan_line=plan_line(config, plan, cutting) + note,
         workers=_workers(config, data.train, cores=cores),
         callbacks=_callbacks(config),
+        compiled_sizes=sizes,
     )
+
+
+def _compiled_sizes(
+    config: Mapping[str, Any],
+    data: Data,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    plan: RunPlan,
+    cutting: Cutting,
+    chosen: Mapping[str, Any],
+) -> tuple[tuple[int, ...], str]:
+    """The sizes of mini-batch to compile, and what the plan line says of it; raises Refused."""
+    wanted = chosen.get("engine") or config["trainer"]["engine"]
+    if wanted == "eager" or (wanted == "auto" and plan.num_iterations < WORTH_COMPILING):
+        return (), " (eager: too short to pay for compiling)" if wanted == "auto" else ""
+    sizes = (plan.batch_size,)
+    num_micro = max(len(cutting.cut(size)) for size in sizes)
+    in_memory = isinstance(data.train, MemorySource)
+    reason = obstacle(config, optimizer=optimizer, model=model, in_memory=in_memory, num_micro_batches=num_micro)
+    if reason is None:
+        return sizes, " (compiled)"
+    if wanted == "auto":
+        return (), f" (eager: {reason})"
+    raise Refused(f"trainer.engine=compiled: {reason}: set trainer.engine=eager")
 
 
 def _name(node: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from mbtrain.plan.run import RunPlan
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
+from mbtrain.training.compiled import CompiledEngine, Step
 from mbtrain.training.finite import Gate, NotFinite, unbounded_buffers
 from mbtrain.training.loop import LeanFitLoop
 from mbtrain.training.module import MiniBatchModule, Parts
@@ -40,12 +41,13 @@ class Attempt:
         self, config: Mapping[str, Any], assembly: Assembly, folder: RunFolder, console: Console, *, inspected: int
     ) -> None:
         self._config, self._assembly, self._folder, self._inspected = config, assembly, folder, inspected
+        self._console = console
         self._start = loadable(folder.checkpoints, tell=lambda line: _tell(console, line))
         saved = {} if self._start is None else self._start[1]["mbtrain"]
         if saved:
             folder.refuse_changed_past(_plan_before(folder, assembly.plan), assembly.plan, config, saved["iterations"])
             _tell(console, f"going on after iteration {saved['iterations']:,}")
-        folder.begin(config, threads=assembly.threads)
+        folder.begin(config, chosen=assembly.chosen)
         self._clock, self._signals = Clock(assembly.plan), Signals()
         self._bar = ProgressBar(assembly.plan, console)
         log = saved["recorder"]["log"] if saved else {}
@@ -142,9 +144,25 @@ class Attempt:
             seed=config["seed"],
             probes=assembly.probes,
             validates=None if every is None else assembly.plan.cadence(Duration.parse(every)),
+            engine=self._engine() if assembly.compiled_sizes else None,
             gate=Gate(assembly.model, assembly.optimizer, assembly.ema) if skips else None,
             origin={"config": dict(config), "chosen": self._folder.chosen()},
         )
+
+    def _engine(self) -> CompiledEngine:
+        assembly = self._assembly
+        step = Step(
+            model=assembly.model,
+            loss=assembly.loss,
+            groups=assembly.groups,
+            parameters=[one for one in assembly.model.parameters() if one.requires_grad],
+            optimizer=assembly.optimizer,
+            clip_norm=self._config["optimizer"]["clip_norm"],
+        )
+        return CompiledEngine(step, assembly.compiled_sizes, self._loader.example, self._told)
+
+    def _told(self, line: str) -> None:
+        _tell(self._console, line)
 
     def _validation(self) -> Validation:
         options = self._config["validate"]

@@ -93,12 +93,12 @@ class RunFolder:
                     one.rmdir()
             raise
 
-    def begin(self, config: Mapping[str, Any], *, threads: int) -> None:
+    def begin(self, config: Mapping[str, Any], *, chosen: Mapping[str, Any]) -> None:
         """Write what was asked for and chosen; from here on there is a run."""
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         # The config first: a folder that holds anything but it is none of a run.
         replace(self.path / "config.yaml", text.encode())
-        replace(self.path / "chosen.json", json.dumps({"threads": threads}).encode())
+        replace(self.path / "chosen.json", json.dumps(dict(chosen)).encode())
         # Last: it tells the side process that the config beside it is this run's.
         write_status(self.path, "running")
 

@@ -123,6 +123,10 @@ KEYS: dict[str, Key] = {
     "trainer.precision": Key(choice("32-true", "64-true", "bf16-mixed", "16-mixed"), "of the arithmetic"),
     "trainer.threads": Key(whole(1, 4096) | NULL, "of the CPU; null follows a fixed rule by model and shape"),
     "trainer.loop": Key(choice("lean", "stock"), "our epoch loop, or Lightning's own (slower, for comparison)"),
+    "trainer.engine": Key(
+        choice("eager", "compiled", "auto"),
+        "compiled: an iteration is one compiled function, faster after up to a minute of compiling; auto where it pays",
+    ),
     "trainer.deterministic": Key(FLAG, "repeatable kernels on CUDA, where bit-exact resume needs them; slower"),
     "trainer.progress": Key(FLAG, "show a progress bar"),
     "trainer.extra": Key(MAPPING, "further arguments of Lightning's Trainer; your own callbacks go in extra.callbacks"),

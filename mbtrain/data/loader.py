@@ -36,6 +36,7 @@ class MiniBatch:
         self,
         iteration: Iteration,
         micro_batches: Sequence[MicroBatch],
+        places: Sequence[Tensor | slice],
         gather: Callable[[Any], tuple[Any, Tensor]],
         indices: Tensor | None,
         augment: Augment | None,
@@ -43,12 +44,24 @@ class MiniBatch:
     ) -> None:
         self.iteration, self.num_micro_batches, self.device = iteration, len(micro_batches), device
         self._micro_batches, self._gather, self._indices, self._augment = micro_batches, gather, indices, augment
+        self._places = places
+
+    @property
+    def indices(self) -> Tensor:
+        """Where its samples lie in the memory of the training part."""
+        assert self._indices is not None
+        return self._indices
+
+    def of(self, indices: Tensor) -> "MiniBatch":
+        """A mini-batch cut like this one, of the samples at `indices`."""
+        return MiniBatch(
+            self.iteration, self._micro_batches, self._places, self._gather, indices, self._augment, self.device
+        )
 
     def micro_batches(self) -> Iterator[Micro]:
         """The parts, in order. What is random is drawn for the whole mini-batch first, so no cut changes it."""
         draws = None if self._augment is None else self._augment.draw(self.iteration.size, None)
-        for micro in self._micro_batches:
-            places = _places(micro, self.device)
+        for micro, places in zip(self._micro_batches, self._places, strict=True):
             if self._indices is None:
                 inputs, target = self._gather(places)
             elif self.num_micro_batches == 1 and isinstance(places, slice):
@@ -62,7 +75,7 @@ class MiniBatch:
 
     def positions(self, number: int) -> list[int]:
         """Where the samples of micro-batch `number` stand in the mini-batch, in the order that the model gets them."""
-        places = _places(self._micro_batches[number], self.device)
+        places = self._places[number]
         return list(range(places.start, places.stop)) if isinstance(places, slice) else places.tolist()
 
 
@@ -137,6 +150,18 @@ class Loader:
             order = self._order(iteration.epoch) if order is None else order
             yield iteration.index, order[iteration.start : iteration.start + iteration.size].tolist()
 
+    def mini_batch(self, iteration: Iteration, indices: Tensor) -> MiniBatch:
+        """The mini-batch of the samples at `indices` [n], where the data are in memory."""
+        assert isinstance(self._source, MemorySource)
+        cut = self._cut(iteration.size)
+        places = places_of(cut, self._device)
+        return MiniBatch(iteration, cut, places, self._source.gather, indices, self._augment, self._device)
+
+    def example(self, size: int) -> MiniBatch:
+        """A mini-batch of `size`, of the first samples there are: what a compiled iteration is tried on."""
+        indices = torch.arange(size, device=self._device) % len(self._source)
+        return self.mini_batch(Iteration(0, 0, 0, size, 0, False), indices)
+
     def _from_memory(self) -> Iterator[MiniBatch]:
         assert isinstance(self._source, MemorySource)
         order: Tensor | None = None
@@ -144,9 +169,7 @@ class Loader:
             if order is None:
                 order = torch.from_numpy(np.ascontiguousarray(self._order(iteration.epoch))).to(self._device)
             indices = order[iteration.start : iteration.start + iteration.size]
-            yield MiniBatch(
-                iteration, self._cut(iteration.size), self._source.gather, indices, self._augment, self._device
-            )
+            yield self.mini_batch(iteration, indices)
 
     def _from_workers(self) -> Iterator[MiniBatch]:
         source, loader = self._source, self._loader
@@ -156,7 +179,9 @@ class Loader:
             def gather(places: Tensor | slice, batch: Any = batch) -> tuple[Any, Tensor]:
                 return source.convert(_part(batch, places if isinstance(places, slice) else places.cpu()), self._device)
 
-            yield MiniBatch(iteration, self._cut(iteration.size), gather, None, self._augment, self._device)
+            cut = self._cut(iteration.size)
+            places = places_of(cut, self._device)
+            yield MiniBatch(iteration, cut, places, gather, None, self._augment, self._device)
 
 
 class Batches:
@@ -210,16 +235,15 @@ class _Fetched(Dataset[Any]):
         return self._source.fetch(positions)
 
 
-@lru_cache(maxsize=4096)
-def _permutation(groups: tuple[int, ...], device: torch.device) -> Tensor | None:
-    order = interleaved(groups)
-    return None if order is None else torch.tensor(order, device=device)
+@lru_cache(maxsize=1024)
+def places_of(micro_batches: Sequence[MicroBatch], device: torch.device) -> tuple[Tensor | slice, ...]:
+    """Where each micro-batch's samples stand in the mini-batch, in the order in which the model gets them."""
+    return tuple(_places(micro, device) for micro in micro_batches)
 
 
 def _places(micro: MicroBatch, device: torch.device) -> Tensor | slice:
-    """Where a micro-batch's samples stand in the mini-batch, in the order in which the model gets them."""
-    order = _permutation(micro.groups, device)
-    return slice(micro.start, micro.stop) if order is None else order + micro.start
+    order = interleaved(micro.groups)
+    return slice(micro.start, micro.stop) if order is None else torch.tensor(order, device=device) + micro.start
 
 
 def _part(batch: Any, places: Tensor | slice) -> Any:

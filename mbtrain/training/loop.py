@@ -134,8 +134,8 @@ def _overriding(trainer: pl.Trainer, name: str) -> list[Callable[..., Any]]:
 
 
 def _step(trainer: pl.Trainer, module: MiniBatchModule) -> Callable[..., Any]:
-    """The strategy's training_step, which holds autocast; straight to ours where there is nothing to hold."""
-    is_plain = trainer.precision in ("32-true", "64-true") and trainer.world_size == 1
+    """The strategy's training_step, which holds autocast or float64; straight to ours where there is none to hold."""
+    is_plain = trainer.precision == "32-true" and trainer.world_size == 1
     return module.training_step if is_plain else trainer.strategy.training_step
 
 

@@ -17,6 +17,7 @@ from mbtrain.plan.duration import Cadence
 from mbtrain.plan.run import Iteration
 from mbtrain.probes.contract import Scheduled
 from mbtrain.training.clock import Clock
+from mbtrain.training.compiled import CompiledEngine
 from mbtrain.training.finite import Gate
 from mbtrain.training.metrics import Scores
 from mbtrain.training.recorder import Recorder
@@ -44,6 +45,7 @@ class Parts:
     probes: Sequence[Scheduled] = field(default=())
     validates: Cadence | None = None
     gate: Gate | None = None
+    engine: CompiledEngine | None = None
     # Kept in every checkpoint: the config, and what was chosen by the program.
     origin: Mapping[str, Any] = field(default_factory=dict)
 
@@ -84,6 +86,9 @@ class MiniBatchModule(pl.LightningModule):
         parts.recorder.begin()
         parts.clock.is_touched = self._has_buffers
         seed_iteration(parts.seed, iteration.index, mini_batch.device)
+        if parts.engine is not None and self.inspector is None and parts.engine.takes(mini_batch):
+            self._compiled_step(parts.engine, mini_batch)
+            return
         if parts.gate is not None:
             parts.gate.keep()
         due = [one.probe for one in parts.probes if one.is_due(iteration)]
@@ -122,6 +127,18 @@ class MiniBatchModule(pl.LightningModule):
         parts.recorder.add(head, result.loss, result.weight, pairs, extra)
         self._count(iteration)
 
+    def _compiled_step(self, engine: CompiledEngine, mini_batch: MiniBatch) -> None:
+        """What training_step does, where one compiled function does most of it."""
+        parts, iteration = self.parts, mini_batch.iteration
+        lr = parts.base_lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
+        parts.clock.is_touched = True
+        done = engine(mini_batch, lr)
+        parts.update.note(lr=lr, num_samples=iteration.size)
+        extra = {} if done.norm is None else {"train/grad_norm": done.norm}
+        head = (iteration, mini_batch.num_micro_batches, True, lr)
+        parts.recorder.add(head, done.loss, done.weight, done.pairs, extra)
+        self._count(iteration)
+
     def _count(self, iteration: Iteration) -> None:
         """Move our clock, and Lightning's global_step with it."""
         clock = self.parts.clock
@@ -141,6 +158,9 @@ class MiniBatchModule(pl.LightningModule):
         self.parts.update.shows_gradient = bool(self.parts.probes) or any(not is_ours(one) for one in callbacks)
         self._started_at = self.parts.clock.done
         self.trainer.should_stop = self.parts.validation.should_stop
+        if self.parts.engine is not None and self.inspector is None:
+            with self.trainer.precision_plugin.train_step_context():
+                self.parts.engine.warm_up()
         self.parts.recorder.start()
 
     def is_validation_due(self) -> bool:

@@ -74,6 +74,13 @@ class Update:
             self.ema.update(num_samples)
         return has_stepped
 
+    def note(self, *, lr: float, num_samples: int) -> None:
+        """Take in an update of the weights that was made elsewhere."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if self.ema is not None:
+            self.ema.update(num_samples)
+
     def _assign(self, gradient: Gradient) -> None:
         for parameter, one in zip(self._parameters, gradient, strict=True):
             parameter.grad = one

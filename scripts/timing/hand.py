@@ -4,10 +4,13 @@ Tensors in memory, a random permutation an epoch, `index_select`, cross entropy,
 """
 
 from collections.abc import Callable
+from itertools import islice
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from timing.cases import LR, MOMENTUM, Case
 from timing.span import DEVICE, Seconds, now, settle
@@ -27,6 +30,44 @@ def with_torch_optim(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Trai
             loss = F.cross_entropy(model(x.index_select(0, indices)), y.index_select(0, indices))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def with_compiled_model(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
+    """(a) with `torch.compile(model)`: what one adds by hand; forward and backward are compiled, the update is not."""
+    compiled = torch.compile(model, dynamic=False)
+    train = with_torch_optim(case, compiled, x, y)  # pyright: ignore[reportArgumentType]
+    train(torch.arange(case.num_samples, device=DEVICE))
+    return train
+
+
+def with_data_loader(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
+    """(a) fed by a DataLoader without workers, which makes its own order; the order given says how many samples."""
+    optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, fused=True)
+    loader = DataLoader(TensorDataset(x.cpu(), y.cpu()), batch_size=case.batch_size, shuffle=True)
+
+    def train(order: Tensor) -> None:
+        for inputs, target in islice(loader, -(-len(order) // case.batch_size)):
+            loss = F.cross_entropy(model(inputs.to(DEVICE)), target.to(DEVICE))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def with_fabric(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
+    """(a) under Lightning Fabric, its data in memory."""
+    fabric = Fabric(accelerator="gpu" if DEVICE.type == "cuda" else "cpu", devices=1)
+    model, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), LR, MOMENTUM, fused=True))
+
+    def train(order: Tensor) -> None:
+        for indices in order.split(case.batch_size):
+            loss = F.cross_entropy(model(x.index_select(0, indices)), y.index_select(0, indices))
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
             optimizer.step()
 
     return train

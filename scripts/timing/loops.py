@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from timing.cases import Case
-from timing.hand import HandLoop, is_bit_equal, with_accumulation, with_direct_kernel, with_torch_optim
+from timing.hand import (
+    HandLoop,
+    is_bit_equal,
+    with_accumulation,
+    with_compiled_model,
+    with_data_loader,
+    with_direct_kernel,
+    with_fabric,
+    with_torch_optim,
+)
 from timing.lightning import LightningLoop
 from timing.ours import OurLoop
 from timing.pairs import Peer, alternated, load, summary
@@ -36,12 +45,16 @@ def peers_of(case: Case, folder: Path) -> dict[str, Peer]:
     ours: dict[str, Peer] = {
         "ours": OurLoop(case, folder),
         "ours, torch.optim": OurLoop(case, folder, "optimizer._target_=timing.ours.WrappedSgd"),
+        "ours, compiled": OurLoop(case, folder, "trainer.engine=compiled"),
         "ours, stock loop": OurLoop(case, folder, "trainer.loop=stock"),
     }
     if case.accumulates:
         return ours
     return {
         "(a')": HandLoop(case, with_direct_kernel),
+        "(a), torch.compile(model)": HandLoop(case, with_compiled_model),
+        "(a), DataLoader": HandLoop(case, with_data_loader),
+        "Fabric": HandLoop(case, with_fabric),
         "Lightning, self.log, CSV": LightningLoop(case, folder, has_bar=False),
         "Lightning, self.log, CSV, tqdm bar": LightningLoop(case, folder, has_bar=True),
         **ours,

@@ -1,0 +1,77 @@
+"""`trainer.engine=compiled`: the eager engine's numbers to rounding, and its own to the bit after any cut."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mbtrain.plan.refused import Refused
+from tests.conftest import QUIET, final_weights, relative_difference, rows, without_times
+from tests.training.test_resume import check_same_run, train_with_kills
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler"),
+]
+LENGTH = ["duration=2ep", "batch.size=200", "trainer.engine=compiled"]  # 7 iterations an epoch, the last of 94
+# Dropout, clipping, averaged weights, AdamW: all that draws or remembers.
+DRAWS = ["model.dropout=0.3", "optimizer=adamw", "optimizer.lr=1e-3", "optimizer.clip_norm=1", "ema=1ep"]
+GHOSTS = ["model=cnn", "model.channels=[4,8]", "batch.micro_size=64", "batch_norm.group_size=16", "optimizer.lr=0.02"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["batch.micro_size=70", *DRAWS], [*GHOSTS, "dataset.augment=[flip,crop]"]],
+    ids=["draws", "ghosts"],
+)
+def test_agrees_with_the_eager_engine(train: Callable[..., Any], options: list[str]) -> None:
+    compiled = train(*LENGTH, "trainer.precision=64-true", *options)
+    eager = train(*LENGTH, "trainer.precision=64-true", *options, "trainer.engine=eager")
+    ours, theirs = (final_weights(one.run_dir) for one in (compiled, eager))
+    assert max(relative_difference(ours[name].double(), theirs[name].double()) for name in theirs) <= 1e-11
+    assert compiled["chosen"]["engine"] == "compiled"
+    # Batch norm's count of mini-batches is among the weights: compiling has trained nothing.
+    for mine, other in zip(*(without_times(rows(one.run_dir)) for one in (compiled, eager)), strict=True):
+        assert mine == pytest.approx(other, rel=1e-10)
+
+
+def test_a_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Path) -> None:
+    options = [*LENGTH, *DRAWS, "checkpoint.every=2it", "validate.every=3it"]
+    check_same_run(train_with_kills(train, tmp_path / "cut", [1, 6, 9], options), train(*options))
+
+
+def test_a_new_process_with_an_empty_cache_goes_on_to_the_same_bit(train: Callable[..., Any], tmp_path: Path) -> None:
+    whole, cut = train(*LENGTH, *DRAWS), tmp_path / "cut"
+    train(*LENGTH, *DRAWS, "duration=5it", f"run_dir={cut}")
+    command = [sys.executable, "-m", "mbtrain", *QUIET, *LENGTH, *DRAWS, f"run_dir={cut}"]
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    ours, theirs = (final_weights(one) for one in (cut, whole.run_dir))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["probe=gradient_norm"], "probes look at gradients"),
+        (["nonfinite=skip"], "nonfinite=skip takes updates back"),
+        (["dataset.workers=0"], "the data are not in memory"),
+        (["batch.micro_size=5"], "40 micro-batches take too long to compile, 16 is the most"),
+    ],
+    ids=str,
+)
+def test_refuses_with_a_reason_what_it_does_not_do(train: Callable[..., Any], options: list[str], reason: str) -> None:
+    with pytest.raises(Refused, match=f"trainer.engine=compiled: {reason}: set trainer.engine=eager"):
+        train(*LENGTH, *options)
+
+
+def test_auto_is_eager_where_the_run_is_short_and_says_so(train: Callable[..., Any], capsys: Any) -> None:
+    result = train("trainer.engine=auto", "duration=1it", is_quiet=False)
+    assert result["chosen"]["engine"] == "eager"
+    assert "too short to pay for compiling" in capsys.readouterr().err
