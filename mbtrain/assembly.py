@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mbtrain.config.build import build, find
+from mbtrain.config.schedules import batch_schedule_of, lr_schedule_of
 from mbtrain.core.random import mix, seed_weights
 from mbtrain.cutting import Cutting, cutting_of, plan_line
 from mbtrain.data.loader import Batches, Cut, Loader, Order
@@ -113,7 +114,7 @@ def assemble(
     cores = num_cores() if cores is None else cores
     work = trial.flops * cutting.micro_size
     threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(work, cores=cores)
-    lr_of = build(config["lr_schedule"], key="lr_schedule", trust=config["trust"])(plan)
+    _refuse_unread(plan, data)
     parameters = [one for one in model.parameters() if one.requires_grad]
     if not parameters:
         raise Refused(f"model={_name(config['model'])}: has no parameter to train")
@@ -133,7 +134,7 @@ def assemble(
         optimizer=optimizer,
         ema=None if half_life is None else Ema(parameters, half_life=half_life),
         scores=scores,
-        lr_of=lr_of,
+        lr_of=plan.lr_factor(lr_schedule_of(config)),
         probes=_probes(config, plan),
         num_outputs=num_outputs,
         threads=threads,
@@ -157,10 +158,15 @@ def _compiled_sizes(
     wanted = chosen.get("engine") or config["trainer"]["engine"]
     if wanted == "eager" or (wanted == "auto" and plan.num_iterations < WORTH_COMPILING):
         return (), " (eager: too short to pay for compiling)" if wanted == "auto" else ""
-    sizes = (plan.batch_size,)
-    num_micro = max(len(cutting.cut(size)) for size in sizes)
-    in_memory = isinstance(data.train, MemorySource)
-    reason = obstacle(config, optimizer=optimizer, model=model, in_memory=in_memory, num_micro_batches=num_micro)
+    sizes = tuple(sorted({min(size, plan.num_samples) for _, size in plan.batch_sizes.steps}))
+    reason = obstacle(
+        config,
+        optimizer=optimizer,
+        model=model,
+        in_memory=isinstance(data.train, MemorySource),
+        num_sizes=len(sizes) if plan.is_counted else None,
+        num_micro_batches=max(len(cutting.cut(size)) for size in sizes),
+    )
     if reason is None:
         return sizes, " (compiled)"
     if wanted == "auto":
@@ -200,14 +206,26 @@ def _order_and_plan(config: Mapping[str, Any], data: Data) -> tuple[Order, RunPl
     }
     draw = build(config["sampler"], key="sampler", trust=config["trust"], offered=offered)
     length = len(checked(draw(0), num_samples=num_samples, length=None, epoch=0))
+    plan = plan_of(config, num_samples=length)
+    return lambda epoch: checked(draw(epoch), num_samples=num_samples, length=length, epoch=epoch), plan
+
+
+def plan_of(config: Mapping[str, Any], *, num_samples: int) -> RunPlan:
+    """The plan of the run that `config` names, on epochs of so many samples."""
     batch = config["batch"]
-    plan = RunPlan(
-        num_samples=length,
+    return RunPlan(
+        num_samples=num_samples,
         batch_size=batch["size"],
         duration=Duration.parse(config["duration"]),
         drop_last=batch["drop_last"],
+        schedule=batch_schedule_of(config, size=num_samples if batch["size"] == "all" else batch["size"]),
     )
-    return lambda epoch: checked(draw(epoch), num_samples=num_samples, length=length, epoch=epoch), plan
+
+
+def _refuse_unread(plan: RunPlan, data: Data) -> None:
+    reads = getattr(plan.schedule, "reads", "")
+    if reads.startswith("val/") and data.validation is None:
+        raise Refused(f"batch_schedule.reads={reads}: there is no validation set, give dataset.val_fraction=0.1")
 
 
 def build_model(

@@ -7,13 +7,13 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from mbtrain.assembly import Assembly
+from mbtrain.assembly import Assembly, plan_of
 from mbtrain.finished_run import save_final
 from mbtrain.log.writer import LogWriter
 from mbtrain.outcome import outcome
 from mbtrain.plan.duration import Duration
+from mbtrain.optim.sgd_noise import sgd_noise_of
 from mbtrain.plan.failed import Failed
-from mbtrain.plan.run import RunPlan
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
@@ -45,7 +45,10 @@ class Attempt:
         self._start = loadable(folder.checkpoints, tell=lambda line: _tell(console, line))
         saved = {} if self._start is None else self._start[1]["mbtrain"]
         if saved:
-            folder.refuse_changed_past(_plan_before(folder, assembly.plan), assembly.plan, config, saved["iterations"])
+            before = plan_of(folder.saved_config(), num_samples=assembly.plan.num_samples)
+            for plan in (before, assembly.plan):
+                plan.load(saved["plan"])
+            folder.refuse_changed_past(before, assembly.plan, config, saved["iterations"])
             _tell(console, f"going on after iteration {saved['iterations']:,}")
         folder.begin(config, chosen=assembly.chosen)
         self._clock, self._signals = Clock(assembly.plan), Signals()
@@ -53,7 +56,7 @@ class Attempt:
         log = saved["recorder"]["log"] if saved else {}
         observers = (self._bar,) if config["trainer"]["progress"] else ()
         self._writer = LogWriter(folder.path, start=log, observers=observers)
-        self._recorder = Recorder(self._writer, assembly.scores, weights=list(assembly.model.parameters()))
+        self._recorder = Recorder(self._writer, assembly.scores, weights=list(assembly.model.parameters()), noise_scale=sgd_noise_of(assembly.optimizer))
         keep, unbounded = config["checkpoint"]["keep"], unbounded_buffers(assembly.model)
         self._files = CheckpointFiles(folder.checkpoints, keep=keep, unbounded=unbounded)
         self._seam = Seam(
@@ -196,16 +199,6 @@ class Attempt:
         assembly, data = self._assembly, self._assembly.data
         with assembly.averaged():
             save_final(assembly.model, data.normalize, data.input_shape, assembly.num_outputs, self._folder.checkpoints)
-
-
-def _plan_before(folder: RunFolder, plan: RunPlan) -> RunPlan:
-    old = folder.saved_config()
-    return RunPlan(
-        num_samples=plan.num_samples,
-        batch_size=old["batch"]["size"],
-        duration=Duration.parse(old["duration"]),
-        drop_last=old["batch"]["drop_last"],
-    )
 
 
 def _tell(console: Console, line: str) -> None:

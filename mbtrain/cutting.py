@@ -8,6 +8,9 @@ from mbtrain.plan.batch import MicroBatch, bn_groups, cut, micro_size_of, usable
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
+# How many changes of size the plan line tells.
+SHOWN = 6
+
 
 @dataclass(frozen=True)
 class Cutting:
@@ -25,7 +28,7 @@ def cutting_of(config: Mapping[str, Any], plan: RunPlan, *, has_bn: bool, is_fla
     `is_flat`: some batch-norm layer gets one value a channel and sample.
     """
     batch, wanted = config["batch"], config["batch_norm"]["group_size"]
-    size, micro_size, notes = plan.batch_size, batch["micro_size"], []
+    size, micro_size, notes = plan.largest_size, batch["micro_size"], []
     if batch["accumulate"] is not None:
         whole = size if batch["size"] == "all" else batch["size"]
         micro_size = micro_size_of(size=whole, accumulate=batch["accumulate"])
@@ -60,7 +63,7 @@ def _refuse_lonely_samples(plan: RunPlan, group_size: int) -> None:
     for size in plan.sizes:
         if min(bn_groups(size, min(group_size, size))) == 1:
             what = f"batch_norm.group_size={group_size}" if group_size == 1 < size else f"a mini-batch of {size}"
-            cure = "batch.drop_last=true" if size == plan.tail else "a size of 2 or more, or batch_norm=layer_norm"
+            cure = "batch.drop_last=true" if size < plan.batch_size else "a size of 2 or more, or batch_norm=layer_norm"
             raise Refused(f"{what}: leaves a BN group of one sample, which has no variance: set {cure}")
 
 
@@ -69,23 +72,48 @@ def plan_line(config: Mapping[str, Any], plan: RunPlan, cutting: Cutting) -> str
 
     batch 256 = 8 micro-batches of 32, batch norm over 32; 54,000 samples, 211 iterations per epoch, the last of 240
     """
-    micro = cutting.cut(plan.batch_size)
-    parts = [f"batch {plan.batch_size:,}"]
-    sizes = sorted({one.size for one in micro}, reverse=True)
-    if len(micro) > 1:
-        last = "" if len(sizes) == 1 else f", the last of {micro[-1].size:,}"
-        parts.append(f" = {len(micro)} micro-batches of {micro[0].size:,}{last}")
+    parts = [_batch(plan, cutting)]
     if cutting.group_size is not None:
         parts.append(f", batch norm over {cutting.group_size:,}")
-    each = "iteration" if plan.iterations_per_epoch == 1 else "iterations"
-    tail = f", the last of {plan.tail:,}" if plan.tail else ""
-    dropped = plan.num_samples - plan.samples_per_epoch
-    left_out = f", {dropped:,} left out" if dropped else ""
-    parts.append(
-        f"; {plan.num_samples:,} samples, {plan.iterations_per_epoch:,} {each} per epoch{tail}{left_out}"
-        f"; {plan.num_iterations:,} in all"
-    )
+    left_out = f", {plan.num_left_out:,} left out" if plan.num_left_out else ""
+    parts.append(f"; {plan.num_samples:,} samples, {_iterations(plan, left_out)}")
     notes, wanted = list(cutting.notes), config["batch"]["size"]
     if wanted != "all" and wanted > plan.num_samples:
         notes.append(f"batch.size={wanted:,} is more than there is: every mini-batch is the whole set")
     return "".join(parts) + "".join(f" ({note})" for note in notes)
+
+
+def _batch(plan: RunPlan, cutting: Cutting) -> str:
+    """What a mini-batch is: one size and its micro-batches, or how the size moves and the largest one's."""
+    micro = cutting.cut(plan.largest_size)
+    sizes = sorted({one.size for one in micro}, reverse=True)
+    last = "" if len(sizes) == 1 else f", the last of {micro[-1].size:,}"
+    text = f"{len(micro)} micro-batches of {micro[0].size:,}{last}"
+    if plan.is_constant:
+        return f"batch {plan.batch_size:,}" + (f" = {text}" if len(micro) > 1 else "")
+    split = f" ({plan.largest_size:,} = {text})" if len(micro) > 1 else ""
+    if not plan.is_counted:
+        return f"batch {plan.batch_size:,}, up to {plan.largest_size:,} as results decide{split}"
+    return f"batch {_steps(plan)}{split}"
+
+
+def _steps(plan: RunPlan) -> str:
+    """The sizes and where they begin, the middle ones left out where they are many."""
+    told = [f"{size:,} from {start / plan.samples_per_epoch:.3g}ep" for start, size in plan.batch_sizes.steps[1:]]
+    shown = told if len(told) <= SHOWN else [*told[: SHOWN - 2], "…", told[-1]]
+    return ", ".join([f"{plan.batch_size:,}", *shown])
+
+
+def _iterations(plan: RunPlan, left_out: str) -> str:
+    each = "iteration" if plan.iterations_per_epoch == 1 else "iterations"
+    if plan.is_constant:
+        size = plan.iteration(plan.iterations_per_epoch - 1).size
+        tail = f", the last of {size:,}" if size < plan.batch_size else ""
+        return f"{plan.iterations_per_epoch:,} {each} per epoch{tail}{left_out}; {plan.num_iterations:,} in all"
+    if not plan.is_counted:
+        return f"{plan.iterations_per_epoch:,} {each} per epoch at first; how many in all is not known ahead"
+    last = plan.iterations_in(plan.num_epochs - 1)
+    return (
+        f"{plan.iterations_per_epoch:,} {each} in the first epoch{left_out}, {last:,} in the last; "
+        f"{plan.num_iterations:,} in all"
+    )

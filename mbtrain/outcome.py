@@ -32,7 +32,7 @@ def outcome(
 ) -> dict[str, Any]:
     """Evaluate and describe the run that has just ended; Interrupted by a signal: the last checkpoint has it all."""
     clock, seconds = module.parts.clock, module.parts.recorder.seconds()
-    samples = clock.last.samples_after
+    samples = clock.last.samples_seen
     assembly.model.to(assembly.device)
     result: dict[str, Any] = {"status": "done", "iterations": clock.done, "epochs": clock.last.epoch + 1}
     result |= {"samples_seen": samples, "duration": config["duration"]}

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import yaml
 
-from mbtrain.config.build import build
 from mbtrain.config.check import check
+from mbtrain.config.schedules import lr_schedule_of
 from mbtrain.log.files import replace
 from mbtrain.log.status import read_status, write_status
 from mbtrain.plan.duration import Duration
@@ -121,11 +121,16 @@ class RunFolder:
 
     def refuse_changed_past(self, old: RunPlan, new: RunPlan, config: Mapping[str, Any], done: int) -> None:
         """Refuse another duration under which the iterations done would have been different."""
-        lr_old, lr_new = (build(config["lr_schedule"], key="lr_schedule", trust=config["trust"])(p) for p in (old, new))
+        lr_old, lr_new = (plan.lr_factor(lr_schedule_of(config)) for plan in (old, new))
         if done > new.num_iterations:
             raise Refused(f"duration={new.duration}: the run in {self.path} has done {done:,} iterations already")
         for index in range(done):
             one = old.iteration(index)
+            if one != new.iteration(index):
+                raise Refused(
+                    f"duration={new.duration}: under this batch_schedule the first {done:,} iterations would have had "
+                    f"other mini-batches than with duration={old.duration}: start a new run, or use lengths in ep or sp"
+                )
             middle = one.samples_before + one.size / 2
             if lr_old(middle) != lr_new(middle):
                 raise Refused(

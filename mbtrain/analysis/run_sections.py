@@ -14,14 +14,14 @@ from mbtrain.analysis.table import Table, Value, number, percent, word
 from mbtrain.analysis.thinned import ThinnedLog
 
 # Columns that every run has; any further one comes from a probe.
-OWN = {"iteration", "epoch", "samples_seen", "batch_size", "num_micro_batches", "updated", "lr"}
+OWN = {"iteration", "epoch", "samples_seen", "batch_size", "num_micro_batches", "updated", "lr", "noise_scale_sgd"}
 THINNED = "Line: mean of each stretch of iterations; band: its lowest and highest value."
 
 
 def sections(run: Run, logs: Logs) -> list[Section]:
     """Everything that is told of a single run."""
     iterations, epochs = logs.iterations(run), logs.epochs(run)
-    parts = [_training(iterations), _validation(epochs), _rates(iterations), _probed(iterations)]
+    parts = [_training(iterations), _validation(epochs), _rates(run, iterations), _probed(iterations)]
     parts += [_time(run, iterations), config(run.config), _result(run)]
     return [one for one in parts if one.panels or one.tables]
 
@@ -49,7 +49,7 @@ def _validation(log: ThinnedLog) -> Section:
     return Section("Validation", (), _panels(names, log))
 
 
-def _rates(log: ThinnedLog) -> Section:
+def _rates(run: Run, log: ThinnedLog) -> Section:
     """Learning rate and batch size; one that never moved is said, not drawn."""
     told, moving = [], []
     for name, spoken in (("lr", "Learning rate"), ("batch_size", "Batch size"), ("num_micro_batches", "Micro-batches")):
@@ -57,10 +57,12 @@ def _rates(log: ThinnedLog) -> Section:
             low, high = float(_least(log, name)), float(_most(log, name))
             if low == high:
                 told.append(f"{spoken}: {written(low)} throughout.")
-            elif name == "batch_size" and _only_tail_differs(log):
+            elif name == "batch_size" and _is_of_one_size(run) and _only_tail_differs(log):
                 told.append(f"{spoken}: {written(high)}, {written(low)} in the last one of an epoch.")
             else:
                 moving.append(name)
+    if moving and "noise_scale_sgd" in log.columns:
+        moving.append("noise_scale_sgd")
     panels = _panels([*moving, *(["lr", "batch_size"] if not moving else [])], log)
     return Section("Learning rate and batch size", told, panels)
 
@@ -115,6 +117,12 @@ def _is_part(name: str) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_of_one_size(run: Run) -> bool:
+    """Whether nothing but an epoch's end changes the batch size."""
+    schedule = str(run.config.get("batch_schedule._target_", "Constant"))
+    return schedule.rsplit(".", 1)[-1] == "Constant"
 
 
 def _only_tail_differs(log: ThinnedLog) -> bool:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Any
 
-from mbtrain.config.build import build
 from mbtrain.config.nearest import nearest
 from mbtrain.config.rules import conflicts
+from mbtrain.config.schedules import faults_of_schedules
 from mbtrain.config.schema import BUILT, KEYS, SECTIONS
 from mbtrain.config.shown import shown
 from mbtrain.config.signature import arguments_of
@@ -82,8 +82,7 @@ def _faults_of_options(config: Mapping[str, Any]) -> Iterator[str]:
                 hint = nearest(name, takes, prefix=[key])
                 what = f"it takes {', '.join(takes)}" if takes else "it takes none"
                 yield f"{key}.{name}={shown(value)}: {target} has no such option{hint}; {what}"
-    if str(config["lr_schedule"]["_target_"]).startswith("mbtrain."):
-        try:
-            build(config["lr_schedule"], key="lr_schedule")
-        except Refused as error:
-            yield str(error)
+    try:
+        yield from faults_of_schedules(config)
+    except Refused as error:
+        yield str(error)

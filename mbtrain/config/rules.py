@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mbtrain.config.nearest import nearest
+from mbtrain.config.schedules import is_constant
 from mbtrain.config.shown import shown
 from mbtrain.config.signature import lightnings
 from mbtrain.plan.batch import micro_size_of, usable_micro_size
@@ -48,6 +49,8 @@ def conflicts(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_sizes(config)
     yield from _of_extra(config["trainer"]["extra"])
     yield from _of_parts(config)
+    if not is_constant(config):
+        yield from _of_batch_schedule(config)
     if Duration.parse(config["duration"]).unit == "%":
         yield f"duration={config['duration']}: the run's length cannot be a part of itself, use ep, it or sp"
     validate = config["validate"]
@@ -63,10 +66,26 @@ def _of_sizes(config: Mapping[str, Any]) -> Iterator[str]:
         micro_size = micro_size_known(batch)
         if micro_size is None or group_size is None or config["batch_norm"]["kind"] != "batch":
             return
-        if batch["size"] == "all" or micro_size < batch["size"]:
+        if batch["size"] == "all" or micro_size < batch["size"] or not is_constant(config):
             usable_micro_size(micro_size, group_size)
     except Refused as error:
         yield str(error)
+
+
+def _of_batch_schedule(config: Mapping[str, Any]) -> Iterator[str]:
+    name, batch = config["batch_schedule"]["_target_"].rsplit(".", 1)[-1], config["batch"]
+    if batch["size"] == "all":
+        yield f"batch.size=all: the whole set cannot grow, with batch_schedule={name} give a number"
+    if batch["accumulate"] is not None:
+        yield (
+            f"batch.accumulate={batch['accumulate']}: the size moves under batch_schedule={name}, "
+            "give batch.micro_size=N instead"
+        )
+    if config["trainer"]["loop"] == "stock":
+        yield (
+            f"trainer.loop=stock: takes every epoch for as long as the first, which batch_schedule={name} does not keep: "
+            "use trainer.loop=lean"
+        )
 
 
 def _of_extra(extra: Mapping[str, Any]) -> Iterator[str]:

@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
 
 # Sections that name a class: their further keys are its options.
-BUILT = ("dataset", "sampler", "model", "loss", "optimizer", "lr_schedule")
+BUILT = ("dataset", "sampler", "model", "loss", "optimizer", "lr_schedule", "batch_schedule")
 _CLASS = Key(TEXT, "the class that is built; the section's other keys are its options")
 _SEED = whole(0, 2**63 - 1)
 
@@ -84,7 +84,7 @@ KEYS: dict[str, Key] = {
     ),
     "batch.accumulate": Key(whole(1) | NULL, "the other spelling of micro_size: micro-batches per iteration"),
     "batch.drop_last": Key(FLAG, "leave the ragged tail of an epoch out"),
-    "batch_schedule.kind": Key(choice("constant"), "how the batch size moves"),
+    "batch_schedule._target_": _CLASS,
     "scaling.kind": Key(choice("none"), "what follows the batch size"),
     "batch_norm.kind": Key(
         choice("batch", "group_norm", "layer_norm", "frozen", "none"),

@@ -87,7 +87,7 @@ class Clock(Protocol):
 
 
 class Loader:
-    """An iterable of the mini-batches of the present epoch; `len` is a full epoch's."""
+    """An iterable of the mini-batches of the present epoch; `len` is what a full one has."""
 
     def __init__(
         self,
@@ -116,7 +116,8 @@ class Loader:
             )
 
     def __len__(self) -> int:
-        return self._clock.plan.iterations_per_epoch
+        plan, done = self._clock.plan, self._clock.done
+        return plan.iterations_in(plan.iteration(done).epoch)
 
     def __iter__(self) -> Iterator[MiniBatch]:
         if self._loader is None:
@@ -160,7 +161,7 @@ class Loader:
     def example(self, size: int) -> MiniBatch:
         """A mini-batch of `size`, of the first samples there are: what a compiled iteration is tried on."""
         indices = torch.arange(size, device=self._device) % len(self._source)
-        return self.mini_batch(Iteration(0, 0, 0, size, 0, False), indices)
+        return self.mini_batch(Iteration(0, 0, 0, size, 0, False, size), indices)
 
     def _from_memory(self) -> Iterator[MiniBatch]:
         assert isinstance(self._source, MemorySource)
@@ -172,16 +173,28 @@ class Loader:
             yield self.mini_batch(iteration, indices)
 
     def _from_workers(self) -> Iterator[MiniBatch]:
-        source, loader = self._source, self._loader
-        assert isinstance(source, DatasetSource) and loader is not None
-        for iteration, batch in zip(self.iterations(), loader, strict=True):
+        source, plan, is_over = self._source, self._clock.plan, False
+        assert isinstance(source, DatasetSource)
+        while not is_over:
+            seen = plan.num_changes
+            for iteration, batch in zip(self.iterations(), self._fetched(), strict=True):
 
-            def gather(places: Tensor | slice, batch: Any = batch) -> tuple[Any, Tensor]:
-                return source.convert(_part(batch, places if isinstance(places, slice) else places.cpu()), self._device)
+                def gather(places: Tensor | slice, batch: Any = batch) -> tuple[Any, Tensor]:
+                    on_host = places if isinstance(places, slice) else places.cpu()
+                    return source.convert(_part(batch, on_host), self._device)
 
-            cut = self._cut(iteration.size)
-            places = places_of(cut, self._device)
-            yield MiniBatch(iteration, cut, places, gather, None, self._augment, self._device)
+                cut = self._cut(iteration.size)
+                places = places_of(cut, self._device)
+                yield MiniBatch(iteration, cut, places, gather, None, self._augment, self._device)
+                is_over = iteration.is_last_of_epoch or self._clock.done >= plan.num_iterations
+                # The workers have gone ahead by the sizes of before: what they fetched is left.
+                if plan.num_changes != seen:
+                    break
+
+    def _fetched(self) -> Iterator[Any]:
+        """What the workers fetch, from where the clock stands to the end of the epoch."""
+        assert self._loader is not None
+        return iter(self._loader)
 
 
 class Batches:

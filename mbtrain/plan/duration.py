@@ -44,7 +44,10 @@ class Duration:
 class Horizon(Protocol):
     """What turns a Duration into samples: the plan of a run."""
 
-    total: Fraction
+    @property
+    def total(self) -> Fraction:
+        """The run's length in samples."""
+        ...
 
     def samples(self, duration: Duration) -> Fraction:
         """The number of samples seen when `duration` has passed."""

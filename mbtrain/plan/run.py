@@ -1,86 +1,168 @@
 """The plan of a run: where iteration k stands, how many there are, and when a Duration has passed."""
 
+from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any
 
-from mbtrain.plan.duration import Cadence, Duration
+from mbtrain.plan.batch_schedule import BatchSchedule, Constant, Passes, ReadingSchedule
+from mbtrain.plan.duration import Cadence, Duration, Horizon
+from mbtrain.plan.iteration import Iteration as Iteration
+from mbtrain.plan.mini_batches import EqualMiniBatches, MiniBatches, ScheduledMiniBatches
 from mbtrain.plan.refused import Refused
+from mbtrain.plan.sizes import Sizes
 
-
-class Iteration(NamedTuple):
-    """One update: `index` counts from 0, `start` is its first sample's place in the epoch's order."""
-
-    index: int  # pyright: ignore[reportIncompatibleMethodOverride] (hides the tuple method that nobody needs here)
-    epoch: int
-    start: int
-    size: int
-    samples_before: int
-    is_last_of_epoch: bool
-
-    @property
-    def samples_after(self) -> int:
-        """samples_seen once it is done."""
-        return self.samples_before + self.size
+Factor = Callable[[float], float]
 
 
 class RunPlan:
-    """Every epoch of `num_samples` cut into mini-batches of `batch_size`, until `duration` is reached.
+    """Every epoch of `num_samples` cut into mini-batches, until `duration` is reached.
 
-    A Duration is reached by the first iteration that ends at or after it. With `drop_last` the ragged tail of an epoch
-    is left out, and an epoch (`1ep`) is what is left.
+    Their size is `batch_size`, or what `schedule` makes of it. A Duration is reached by the first iteration that ends at
+    or after it. With `drop_last` the ragged tail of an epoch is left out, and an epoch (`1ep`) is what is left; under a
+    schedule, where epochs would not be of one length then, Durations count what is left out as gone past.
 
     >>> RunPlan(num_samples=100, batch_size=32, duration=Duration.parse("2ep")).num_iterations
     8
     """
 
-    def __init__(self, *, num_samples: int, batch_size: int | str, duration: Duration, drop_last: bool = False) -> None:
-        self.num_samples = num_samples
-        self.batch_size = num_samples if batch_size == "all" else min(int(batch_size), num_samples)
-        full, rest = divmod(num_samples, self.batch_size)
-        if drop_last and int(num_samples if batch_size == "all" else batch_size) > num_samples:
-            raise Refused(
-                f"batch.size={batch_size} with batch.drop_last=true leaves no mini-batch of {num_samples} samples: "
-                "lower batch.size or set batch.drop_last=false"
-            )
-        self.tail = 0 if drop_last else rest
-        self.samples_per_epoch = full * self.batch_size + self.tail
-        self.iterations_per_epoch = full + bool(self.tail)
+    def __init__(
+        self,
+        *,
+        num_samples: int,
+        batch_size: int | str,
+        duration: Duration,
+        drop_last: bool = False,
+        schedule: BatchSchedule | None = None,
+    ) -> None:
         if duration.unit == "%":
             raise Refused(f"duration={duration}: the run's own length cannot be a part of itself, use ep, it or sp")
-        self.duration = duration
-        self.total = self._samples_of(duration)
-        self.num_iterations = self._first_reaching(self.total)
-        self.num_epochs = -(-self.num_iterations // self.iterations_per_epoch)
+        self.num_samples, self.duration, self.drop_last = num_samples, duration, drop_last
+        if schedule is None:
+            schedule = Constant(size=num_samples if batch_size == "all" else int(batch_size))
+        self.schedule = schedule
+        self._passes = Passes(num_samples, duration)
+        # How often a reading schedule has changed the size: who has looked ahead looks again.
+        self.num_changes = 0
+        self._follow(Sizes(schedule(self._passes)))
+
+    def _follow(self, sizes: Sizes) -> None:
+        self.batch_sizes = sizes
+        self._refuse_none_left(sizes.largest)
+        self._mini_batches = self._cut(sizes)
+        # Bound here: it is asked several times an iteration.
+        self.iteration: Callable[[int], Iteration] = self._mini_batches.iteration
+        self.samples_per_epoch = self._mini_batches.samples_per_epoch
+        self.total = self._samples_of(self.duration)
+        self.num_iterations = self._mini_batches.num_reaching(self.total)
+        self.num_epochs = self.iteration(self.num_iterations - 1).epoch + 1
+
+    def _cut(self, sizes: Sizes) -> MiniBatches:
+        if len(sizes.steps) == 1 and self.is_counted:
+            return EqualMiniBatches(
+                self.num_samples, min(sizes.largest, self.num_samples), drop_last=self.drop_last
+            )
+        return ScheduledMiniBatches(self.num_samples, sizes, drop_last=self.drop_last)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the iterations to come are known: a schedule that reads results makes them as it goes."""
+        return not isinstance(self.schedule, ReadingSchedule)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the batch size never moves."""
+        return isinstance(self._mini_batches, EqualMiniBatches)
+
+    @property
+    def batch_size(self) -> int:
+        """The size in force at the start."""
+        return self.iteration(0).batch_size
+
+    @property
+    def largest_size(self) -> int:
+        """No mini-batch is larger."""
+        schedule = self.schedule
+        largest = schedule.most(self._passes) if isinstance(schedule, ReadingSchedule) else self.batch_sizes.largest
+        return min(largest, self.num_samples)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The sizes of mini-batch that occur, the usual one first."""
-        return (self.batch_size, self.tail) if self.tail else (self.batch_size,)
+        """The sizes of mini-batch in the run as it is planned, the first one's first."""
+        return self._mini_batches.sizes_within(self.num_iterations)
 
-    def iteration(self, index: int) -> Iteration:
-        """Where iteration `index` (from 0) stands."""
-        epoch, place = divmod(index, self.iterations_per_epoch)
-        start, is_last = place * self.batch_size, place == self.iterations_per_epoch - 1
-        size = self.tail if is_last and self.tail else self.batch_size
-        return Iteration(index, epoch, start, size, epoch * self.samples_per_epoch + start, is_last)
+    @property
+    def num_left_out(self) -> int:
+        """How many samples the first epoch leaves out."""
+        last = self.iteration(self.first_of_epoch(1) - 1)
+        return self.num_samples - last.start - last.size
+
+    def first_of_epoch(self, epoch: int) -> int:
+        """The index of the first iteration of an epoch (from 0)."""
+        return self._mini_batches.first_of_epoch(epoch)
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """The number of iterations of the first epoch: of every epoch, where the size is constant."""
+        return self.iterations_in(0)
+
+    def iterations_in(self, epoch: int) -> int:
+        """The number of iterations of a whole epoch (from 0)."""
+        return self.first_of_epoch(epoch + 1) - self.first_of_epoch(epoch)
 
     def samples(self, duration: Duration) -> Fraction:
-        """The number of samples seen when `duration` has passed."""
+        """The number of samples gone past when `duration` has passed."""
         return self.total * duration.amount / 100 if duration.unit == "%" else self._samples_of(duration)
 
     def cadence(self, every: Duration) -> Cadence:
         """When something that happens `every` Duration is due."""
         return Cadence(every, horizon=self)
 
+    def lr_factor(self, lr_schedule: Callable[[Horizon], Factor]) -> Factor:
+        """The learning rate's factor by samples: the schedule's, times what the batch grows by in its stead."""
+        falls = lr_schedule(self)
+        if not hasattr(self.schedule, "growth"):
+            return falls
+        growth = self.schedule.growth(self._passes)  # pyright: ignore[reportAttributeAccessIssue]
+        return lambda samples: falls(samples) * growth(samples)
+
+    # A schedule that reads results ------------------------------------------------------------------------------------
+
+    def see(self, values: Mapping[str, float], *, done: int) -> None:
+        """Show results to the schedule after iteration `done` (from 1): what it makes of them holds from the next on."""
+        if not isinstance(self.schedule, ReadingSchedule):
+            return
+        size = self.schedule.see(values)
+        if size is not None:
+            self.num_changes += 1
+            self._follow(Sizes([*self.batch_sizes.steps, (self.iteration(done - 1).samples_after, size)]))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs: the sizes so far, and what the schedule knows."""
+        if not isinstance(self.schedule, ReadingSchedule):
+            return {}
+        return {"steps": [list(one) for one in self.batch_sizes.steps], "schedule": self.schedule.state()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        if isinstance(self.schedule, ReadingSchedule):
+            self.schedule.load(state["schedule"])
+            self._follow(Sizes([(start, size) for start, size in state["steps"]]))
+
     def _samples_of(self, duration: Duration) -> Fraction:
         if duration.unit == "ep":
             return duration.amount * self.samples_per_epoch
-        if duration.unit == "it":
-            return Fraction(self.iteration(int(duration.amount) - 1).samples_after)
-        return duration.amount
+        if duration.unit == "sp":
+            return duration.amount
+        if not self.is_counted:
+            raise Refused(
+                f"{duration}: how many samples iterations hold is not known ahead where the batch size follows "
+                "results: give a length in ep or sp"
+            )
+        return Fraction(self.iteration(int(duration.amount) - 1).samples_after)
 
-    def _first_reaching(self, samples: Fraction) -> int:
-        """The number of iterations after which at least `samples` have been seen."""
-        epochs, rest = divmod(samples, self.samples_per_epoch)
-        within = min(-(-rest // self.batch_size), self.iterations_per_epoch)
-        return int(epochs) * self.iterations_per_epoch + int(within)
+    def _refuse_none_left(self, largest: int) -> None:
+        if self.drop_last and largest > self.num_samples:
+            raise Refused(
+                f"batch.size={largest} with batch.drop_last=true leaves no mini-batch of {self.num_samples} samples: "
+                "lower batch.size or set batch.drop_last=false"
+            )

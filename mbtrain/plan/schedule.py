@@ -84,11 +84,15 @@ class Step:
     def __init__(self, *, at: list[str], factor: float = 0.1, warmup: str | None = None) -> None:
         if not isinstance(at, list | tuple) or not at:
             raise Refused(f"lr_schedule.at={at}: must be a list of lengths such as [50%,75%]")
-        self._warmup, self._factor = _length(warmup), _number("factor", factor)
-        self._at = [_duration("at", one) for one in at]
+        self._warmup, self.factor = _length(warmup), _number("factor", factor)
+        self.at = [_duration("at", one) for one in at]
 
     def __call__(self, horizon: Horizon) -> Factor:
         """The function from samples seen to the factor of `optimizer.lr`."""
         rise = with_warmup(lambda t: 1.0, self._warmup, horizon)
-        drops = [float(horizon.samples(one)) for one in self._at]
-        return lambda samples: rise(samples) * self._factor ** sum(samples >= drop for drop in drops)
+        drops = self.drops(horizon)
+        return lambda samples: rise(samples) * self.factor ** sum(samples >= drop for drop in drops)
+
+    def drops(self, horizon: Horizon) -> list[float]:
+        """The samples gone past at each drop."""
+        return [float(horizon.samples(one)) for one in self.at]

@@ -20,7 +20,12 @@ class Clock:
     @property
     def is_between_epochs(self) -> bool:
         """Whether the last iteration done ended an epoch."""
-        return self.done % self.plan.iterations_per_epoch == 0
+        return self.done == 0 or self.last.is_last_of_epoch
+
+    @property
+    def done_in_epoch(self) -> int:
+        """The iterations done of the epoch in progress, 0 between two epochs."""
+        return 0 if self.is_between_epochs else self.done - self.plan.first_of_epoch(self.last.epoch)
 
     @property
     def last(self) -> Iteration:

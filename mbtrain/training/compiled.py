@@ -166,9 +166,10 @@ def obstacle(
     optimizer: torch.optim.Optimizer,
     model: nn.Module,
     in_memory: bool,
+    num_sizes: int | None,
     num_micro_batches: int,
 ) -> str | None:
-    """Why this run cannot be compiled, in words; None where it can be."""
+    """Why this run cannot be compiled, in words; None where it can be. `num_sizes` None: not known ahead."""
     import torch._dynamo
 
     cumulative = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.momentum is None]
@@ -182,6 +183,8 @@ def obstacle(
         f"{num_micro_batches} micro-batches take too long to compile, {MOST_MICRO_BATCHES} is the most": (
             num_micro_batches > MOST_MICRO_BATCHES
         ),
+        "its batch sizes are not known ahead": num_sizes is None,
+        f"{num_sizes} batch sizes would be compiled each, {MOST_SIZES} is the most": (num_sizes or 0) > MOST_SIZES,
         "only SGD and AdamW are written out": not is_known(optimizer),
         "the data are not in memory": not in_memory,
         "batch norm with momentum null counts on the host": bool(cumulative),

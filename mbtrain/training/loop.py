@@ -48,8 +48,7 @@ class LeanEpochLoop(StockEpochLoop):
         if clock.is_between_epochs:
             self.batch_progress.reset_on_run()
             self.val_loop.batch_progress.total.reset()
-        for mini_batch in loader:
-            index = mini_batch.iteration.start // clock.plan.batch_size
+        for index, mini_batch in enumerate(loader, start=clock.done_in_epoch):
             if starts:
                 _count(self.batch_progress, index + 1, clock.done + 1, stage="ready")
             self.batch_progress.is_last_batch = mini_batch.iteration.is_last_of_epoch
@@ -102,7 +101,8 @@ class LeanFitLoop(_FitLoop):
 
     def _restore_progress(self, module: MiniBatchModule) -> None:
         clock = module.parts.clock
-        epochs, within = divmod(clock.done, clock.plan.iterations_per_epoch)
+        within = clock.done_in_epoch
+        epochs = clock.last.epoch + (within == 0) if clock.done else 0
         for tracker in (self.epoch_progress.total, self.epoch_progress.current):
             assert isinstance(tracker, _ProcessedTracker)
             tracker.ready = tracker.started = epochs + bool(within)

@@ -187,6 +187,7 @@ class MiniBatchModule(pl.LightningModule):
         validation, clock = self.parts.validation, self.parts.clock
         if validation.judge(results, clock.done):
             validation.save_best(self.model)
+        clock.plan.see(results, done=clock.done)
         if validation.should_stop:
             self.trainer.should_stop = True
         if not clock.is_between_epochs and not clock.is_over and not validation.should_stop:
@@ -198,7 +199,7 @@ class MiniBatchModule(pl.LightningModule):
 
     def _write_epoch_row(self) -> None:
         last, clock = self.parts.clock.last, self.parts.clock
-        head = {"iteration": clock.done, "epoch": last.epoch, "samples_seen": last.samples_after}
+        head = {"iteration": clock.done, "epoch": last.epoch, "samples_seen": last.samples_seen}
         results = self.parts.validation.results_at(clock.done)
         self.parts.recorder.write_epoch(head, results, ends_epoch=clock.is_between_epochs)
 
@@ -211,6 +212,7 @@ class MiniBatchModule(pl.LightningModule):
             "iterations": self.parts.clock.done,
             "recorder": self.parts.recorder.state(),
             "validation": self.parts.validation.state(),
+            "plan": self.parts.clock.plan.state(),
             "ema": None if ema is None else ema.average,
             **self.parts.origin,
         }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mbtrain.log.writer import LogWriter
+from mbtrain.optim.sgd_noise import NoiseScale
 from mbtrain.plan.run import Iteration
 from mbtrain.training.finite import NotFinite, are_finite
 from mbtrain.training.metrics import Scores
@@ -45,8 +46,8 @@ class Recorder:
     in the writer's thread, raised in the training's at its next call to the writer.
     """
 
-    def __init__(self, writer: LogWriter, scores: Scores, *, weights: Sequence[Tensor] = ()) -> None:
-        self._writer, self._scores, self._watched = writer, scores, weights
+    def __init__(self, writer: LogWriter, scores: Scores, *, weights: Sequence[Tensor] = (), noise_scale: NoiseScale | None = None) -> None:
+        self._writer, self._scores, self._watched, self._noise_scale = writer, scores, weights, noise_scale
         self._means, self._elapsed_before = Means(), 0.0
         self._started = self._last_block = time.perf_counter()
         self._is_open, self._limit = False, BLOCK_ITERATIONS
@@ -178,13 +179,15 @@ class Recorder:
             row: dict[str, Any] = {
                 "iteration": iteration.index + 1,
                 "epoch": iteration.epoch,
-                "samples_seen": iteration.samples_before + iteration.size,
+                "samples_seen": iteration.samples_seen,
                 "batch_size": iteration.size,
                 "num_micro_batches": num_micro_batches,
                 "updated": updated,
                 "lr": lr,
                 "train/loss": loss,
             }
+            if self._noise_scale is not None:
+                row["noise_scale_sgd"] = self._noise_scale(lr, iteration.size)
             # A skipped mini-batch without a loss has no part in the epoch's mean.
             if updated or math.isfinite(loss):
                 self._means.add("train/loss", loss * weights[index], weights[index])  # pyright: ignore

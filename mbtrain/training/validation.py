@@ -1,6 +1,5 @@
 """Validation: the loss and scores of a whole set, the best so far, and when to stop for them."""
 
-import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 from mbtrain.losses.contract import Loss, losses_of
 from mbtrain.optim.ema import Ema
 from mbtrain.plan.refused import Refused
+from mbtrain.plan.score import is_better
 from mbtrain.training.metrics import Scores
 
-_LOWER_IS_BETTER = ("loss", "mse", "mae")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
@@ -89,12 +88,12 @@ class Validation(Evaluation):
             return False
         if self._best_key not in results:
             raise Refused(f"validate.best={self._best_key}: not measured, choose from {', '.join(results)}")
-        is_better = self._is_better(results[self._best_key])
-        self._stale = 0 if is_better else self._stale + 1
-        if is_better:
+        is_best = is_better(self._best_key, results[self._best_key], than=self.best.get(self._best_key))
+        self._stale = 0 if is_best else self._stale + 1
+        if is_best:
             self.best = {"iteration": iterations, **results}
         self.should_stop |= self._patience is not None and self._stale >= self._patience
-        return is_better
+        return is_best
 
     def results_at(self, iterations: int) -> dict[str, float]:
         """The results of the validation after `iterations`, empty where there was none."""
@@ -124,13 +123,6 @@ class Validation(Evaluation):
         self._stale, self.best = state["stale"], dict(state["best"])
         self.should_stop = state["should_stop"]
 
-    def _is_better(self, value: float) -> bool:
-        assert self._best_key is not None
-        old = self.best.get(self._best_key)
-        if old is None or math.isnan(old):
-            return not math.isnan(value)
-        is_loss = self._best_key.rsplit("/", 1)[-1] in _LOWER_IS_BETTER
-        return value < old if is_loss else value > old
 
 
 def parse_target(text: str) -> tuple[str, Callable[[float], bool]]:
