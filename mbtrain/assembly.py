@@ -25,6 +25,7 @@ from mbtrain.norm.groups import BnGroups, has_batch_norm
 from mbtrain.optim.ema import Ema
 from mbtrain.optim.groups import parameter_groups
 from mbtrain.plan.duration import Duration
+from mbtrain.plan.micro_sizes import MicroSizes
 from mbtrain.plan.order import checked
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
@@ -58,6 +59,24 @@ class Assembly:
     plan_line: str
     workers: int
     callbacks: tuple[pl.Callback, ...]
+    # Whether some batch-norm layer gets one value a channel and sample.
+    is_flat: bool
+    # Where the micro size was searched for (batch.micro_size=auto|fastest).
+    micro_sizes: MicroSizes | None = None
+
+    @property
+    def bn_group_size(self) -> int | None:
+        """Samples that share batch-norm statistics, as written; None without batch norm, and for the mini-batch."""
+        return self.config["batch_norm"]["group_size"] if has_batch_norm(self.model) else None
+
+    @property
+    def splits(self) -> bool:
+        """Whether a mini-batch may be cut: not where batch norm is over all of it."""
+        return self.bn_group_size is not None or not has_batch_norm(self.model)
+
+    def chosen(self) -> dict[str, Any]:
+        """What was chosen by the program, for the run folder and result.json."""
+        return {"threads": self.threads} | ({} if self.micro_sizes is None else self.micro_sizes.as_chosen())
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in the model for the length of a block, where there are any."""
@@ -130,6 +149,7 @@ def assemble(
         plan_line=plan_line(config, plan, cutting),
         workers=_workers(config, data.train, cores=cores),
         callbacks=_callbacks(config),
+        is_flat=trial.values_per_channel == 1,
     )
 
 

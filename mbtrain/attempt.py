@@ -18,6 +18,7 @@ from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
 from mbtrain.training.finite import Gate, NotFinite, unbounded_buffers
+from mbtrain.training.halving import Halving
 from mbtrain.training.loop import LeanFitLoop
 from mbtrain.training.module import MiniBatchModule, Parts
 from mbtrain.training.progress import ProgressBar
@@ -45,7 +46,7 @@ class Attempt:
         if saved:
             folder.refuse_changed_past(_plan_before(folder, assembly.plan), assembly.plan, config, saved["iterations"])
             _tell(console, f"going on after iteration {saved['iterations']:,}")
-        folder.begin(config, threads=assembly.threads)
+        folder.begin(config, chosen=assembly.chosen())
         self._clock, self._signals = Clock(assembly.plan), Signals()
         self._bar = ProgressBar(assembly.plan, console)
         log = saved["recorder"]["log"] if saved else {}
@@ -58,6 +59,7 @@ class Attempt:
             folder.checkpoints, self._clock, every=self._saves(), files=self._files, signals=self._signals
         )
         self._loader = assembly.loader(self._clock)
+        self._console = console
 
     def result(self) -> dict[str, Any]:
         """Train and test; what result.json says. Raises NotFinite where a bad number was found, Failed in a replay."""
@@ -143,7 +145,20 @@ class Attempt:
             probes=assembly.probes,
             validates=None if every is None else assembly.plan.cadence(Duration.parse(every)),
             gate=Gate(assembly.model, assembly.optimizer, assembly.ema) if skips else None,
+            halving=self._halving() if config["batch"]["micro_size"] == "auto" else None,
             origin={"config": dict(config), "chosen": self._folder.chosen()},
+        )
+
+    def _halving(self) -> Halving:
+        assembly = self._assembly
+        assert assembly.micro_sizes is not None
+        return Halving(
+            assembly.model,
+            assembly.micro_sizes,
+            group_size=assembly.bn_group_size,
+            splits=assembly.splits,
+            record=lambda: self._folder.choose(assembly.chosen()),
+            tell=lambda line: _tell(self._console, line),
         )
 
     def _validation(self) -> Validation:

@@ -8,6 +8,9 @@ from mbtrain.plan.batch import MicroBatch, bn_groups, cut, micro_size_of, usable
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
+# The values of batch.micro_size that a search on the true model settles.
+SEARCHED = ("auto", "fastest")
+
 
 @dataclass(frozen=True)
 class Cutting:
@@ -25,7 +28,9 @@ def cutting_of(config: Mapping[str, Any], plan: RunPlan, *, has_bn: bool, is_fla
     `is_flat`: some batch-norm layer gets one value a channel and sample.
     """
     batch, wanted = config["batch"], config["batch_norm"]["group_size"]
-    size, micro_size, notes = plan.batch_size, batch["micro_size"], []
+    size, notes = plan.batch_size, []
+    # Where it is yet to be searched for, the mini-batch is in one piece.
+    micro_size = None if batch["micro_size"] in SEARCHED else batch["micro_size"]
     if batch["accumulate"] is not None:
         whole = size if batch["size"] == "all" else batch["size"]
         micro_size = micro_size_of(size=whole, accumulate=batch["accumulate"])

@@ -60,6 +60,10 @@ class MiniBatch:
                 inputs = self._augment.apply(inputs, {name: values[places] for name, values in draws.items()})
             yield Micro(inputs, target, micro.groups)
 
+    def cut_into(self, micro_batches: Sequence[MicroBatch]) -> "MiniBatch":
+        """The same samples, cut in another way."""
+        return MiniBatch(self.iteration, micro_batches, self._gather, self._indices, self._augment, self.device)
+
     def positions(self, number: int) -> list[int]:
         """Where the samples of micro-batch `number` stand in the mini-batch, in the order that the model gets them."""
         places = _places(self._micro_batches[number], self.device)
@@ -89,7 +93,7 @@ class Loader:
         workers: int,
     ) -> None:
         self._source, self._clock, self._order, self._cut, self._augment = source, clock, order, cut, augment
-        self._device = device
+        self._device, self._seed = device, seed
         self._jobs = _Jobs(self)
         self._loader = None
         if isinstance(source, DatasetSource):
@@ -125,6 +129,13 @@ class Loader:
                 return
             index += 1
 
+    def first(self, size: int) -> MiniBatch:
+        """The run's first `size` samples as one mini-batch, read here and now."""
+        iteration, positions = self._clock.plan.iteration(0)._replace(size=size), self._order(0)[:size]
+        if isinstance(self._source, MemorySource):
+            return self._in_memory(iteration, torch.from_numpy(np.ascontiguousarray(positions)).to(self._device))
+        return self._fetched(iteration, _Fetched(self._source, self._seed)[(0, positions.tolist())])
+
     def sample_ids(self, iteration: Iteration) -> list[int]:
         """Which samples of the data set's training part an iteration sees."""
         positions = self._order(iteration.epoch)[iteration.start : iteration.start + iteration.size]
@@ -138,25 +149,30 @@ class Loader:
             yield iteration.index, order[iteration.start : iteration.start + iteration.size].tolist()
 
     def _from_memory(self) -> Iterator[MiniBatch]:
-        assert isinstance(self._source, MemorySource)
         order: Tensor | None = None
         for iteration in self.iterations():
             if order is None:
                 order = torch.from_numpy(np.ascontiguousarray(self._order(iteration.epoch))).to(self._device)
-            indices = order[iteration.start : iteration.start + iteration.size]
-            yield MiniBatch(
-                iteration, self._cut(iteration.size), self._source.gather, indices, self._augment, self._device
-            )
+            yield self._in_memory(iteration, order[iteration.start : iteration.start + iteration.size])
 
     def _from_workers(self) -> Iterator[MiniBatch]:
-        source, loader = self._source, self._loader
-        assert isinstance(source, DatasetSource) and loader is not None
-        for iteration, batch in zip(self.iterations(), loader, strict=True):
+        assert self._loader is not None
+        for iteration, batch in zip(self.iterations(), self._loader, strict=True):
+            yield self._fetched(iteration, batch)
 
-            def gather(places: Tensor | slice, batch: Any = batch) -> tuple[Any, Tensor]:
-                return source.convert(_part(batch, places if isinstance(places, slice) else places.cpu()), self._device)
+    def _in_memory(self, iteration: Iteration, indices: Tensor) -> MiniBatch:
+        assert isinstance(self._source, MemorySource)
+        cut = self._cut(iteration.size)
+        return MiniBatch(iteration, cut, self._source.gather, indices, self._augment, self._device)
 
-            yield MiniBatch(iteration, self._cut(iteration.size), gather, None, self._augment, self._device)
+    def _fetched(self, iteration: Iteration, batch: Any) -> MiniBatch:
+        source, device = self._source, self._device
+        assert isinstance(source, DatasetSource)
+
+        def gather(places: Tensor | slice) -> tuple[Any, Tensor]:
+            return source.convert(_part(batch, places if isinstance(places, slice) else places.cpu()), device)
+
+        return MiniBatch(iteration, self._cut(iteration.size), gather, None, self._augment, device)
 
 
 class Batches:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from mbtrain.core.gradient import mean_gradient
+from mbtrain.core.gradient import MeanGradient, mean_gradient
 from mbtrain.core.random import seed_iteration
 from mbtrain.data.loader import Micro, MiniBatch
 from mbtrain.losses.contract import Loss, losses_of
@@ -18,6 +18,7 @@ from mbtrain.plan.run import Iteration
 from mbtrain.probes.contract import Scheduled
 from mbtrain.training.clock import Clock
 from mbtrain.training.finite import Gate
+from mbtrain.training.halving import Halving
 from mbtrain.training.metrics import Scores
 from mbtrain.training.recorder import Recorder
 from mbtrain.training.replay import Inspector
@@ -44,6 +45,7 @@ class Parts:
     probes: Sequence[Scheduled] = field(default=())
     validates: Cadence | None = None
     gate: Gate | None = None
+    halving: Halving | None = None
     # Kept in every checkpoint: the config, and what was chosen by the program.
     origin: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,6 +53,19 @@ class Parts:
 def is_ours(callback: pl.Callback) -> bool:
     """Whether a callback is one of this package's, which look at no gradient."""
     return type(callback).__module__.startswith("mbtrain.")
+
+
+def _once(mini_batch: MiniBatch, gradient: Callable[[MiniBatch], MeanGradient]) -> tuple[MiniBatch, MeanGradient]:
+    return mini_batch, gradient(mini_batch)
+
+
+def _forget(due: Sequence[Any], pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """What an attempt at this iteration that ran out of memory has left counts for nothing."""
+    if pairs:
+        pairs.clear()
+        for probe in due:
+            if getattr(probe, "needs_micro_gradients", False):
+                probe.forget()
 
 
 class MiniBatchModule(pl.LightningModule):
@@ -63,6 +78,7 @@ class MiniBatchModule(pl.LightningModule):
         self.parts, self.inspector = parts, inspector
         self._trained = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
         self._has_buffers = any(True for _ in parts.model.buffers())
+        self._gradient_of = _once if parts.halving is None else parts.halving.gradient
         self._before_step: list[Callable[..., Any]] = []
         self._started_at = 0
 
@@ -83,7 +99,6 @@ class MiniBatchModule(pl.LightningModule):
         model, loss = parts.model, parts.loss
         parts.recorder.begin()
         parts.clock.is_touched = self._has_buffers
-        seed_iteration(parts.seed, iteration.index, mini_batch.device)
         if parts.gate is not None:
             parts.gate.keep()
         due = [one.probe for one in parts.probes if one.is_due(iteration)]
@@ -95,14 +110,19 @@ class MiniBatchModule(pl.LightningModule):
             pairs.append((output.detach(), micro.target))
             return losses_of(loss, output, micro.target)
 
-        result = mean_gradient(
-            mini_batch.micro_batches(),
-            evaluate,
-            self._trained,
-            num_micro_batches=mini_batch.num_micro_batches,
-            loss_scale=parts.update.loss_scale,
-            observers=[probe.see_micro_gradient for probe in due if getattr(probe, "needs_micro_gradients", False)],
-        )
+        def gradient(mini_batch: MiniBatch) -> MeanGradient:
+            _forget(due, pairs)
+            seed_iteration(parts.seed, iteration.index, mini_batch.device)
+            return mean_gradient(
+                mini_batch.micro_batches(),
+                evaluate,
+                self._trained,
+                num_micro_batches=mini_batch.num_micro_batches,
+                loss_scale=parts.update.loss_scale,
+                observers=[probe.see_micro_gradient for probe in due if getattr(probe, "needs_micro_gradients", False)],
+            )
+
+        mini_batch, result = self._gradient_of(mini_batch, gradient)
         if self.inspector is not None:
             self.inspector.see_gradient(mini_batch, result)
         norm = parts.update.set_gradient(result.gradient)
