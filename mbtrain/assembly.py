@@ -26,6 +26,7 @@ from mbtrain.norm.groups import BnGroups, has_batch_norm
 from mbtrain.optim.ema import Ema
 from mbtrain.optim.groups import parameter_groups
 from mbtrain.plan.duration import Duration
+from mbtrain.plan.micro_sizes import MicroSizes
 from mbtrain.plan.order import checked
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
@@ -62,11 +63,26 @@ class Assembly:
     callbacks: tuple[pl.Callback, ...]
     # Sizes of mini-batch whose iteration is compiled; none where it runs eagerly.
     compiled_sizes: tuple[int, ...]
+    # Whether some batch-norm layer gets one value a channel and sample.
+    is_flat: bool
+    # Where the micro size was searched for (batch.micro_size=auto|fastest).
+    micro_sizes: MicroSizes | None = None
 
     @property
+    def bn_group_size(self) -> int | None:
+        """Samples that share batch-norm statistics, as written; None without batch norm, and for the mini-batch."""
+        return self.config["batch_norm"]["group_size"] if has_batch_norm(self.model) else None
+
+    @property
+    def splits(self) -> bool:
+        """Whether a mini-batch may be cut: not where batch norm is over all of it."""
+        return self.bn_group_size is not None or not has_batch_norm(self.model)
+
     def chosen(self) -> dict[str, Any]:
-        """What the program chose, and a resume uses again."""
-        return {"threads": self.threads, "engine": "compiled" if self.compiled_sizes else "eager"}
+        """What the program chose, and a resume uses again; result.json tells it too."""
+        engine = "compiled" if self.compiled_sizes else "eager"
+        searched = {} if self.micro_sizes is None else self.micro_sizes.as_chosen()
+        return {"threads": self.threads, "engine": engine} | searched
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in the model for the length of a block, where there are any."""
@@ -142,6 +158,7 @@ def assemble(
         workers=_workers(config, data.train, cores=cores),
         callbacks=_callbacks(config),
         compiled_sizes=sizes,
+        is_flat=trial.values_per_channel == 1,
     )
 
 

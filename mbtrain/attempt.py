@@ -19,6 +19,7 @@ from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
 from mbtrain.training.compiled import CompiledEngine, Step
 from mbtrain.training.finite import Gate, NotFinite, unbounded_buffers
+from mbtrain.training.halving import Halving
 from mbtrain.training.loop import LeanFitLoop
 from mbtrain.training.module import MiniBatchModule, Parts
 from mbtrain.training.progress import ProgressBar
@@ -50,19 +51,25 @@ class Attempt:
                 plan.load(saved["plan"])
             folder.refuse_changed_past(before, assembly.plan, config, saved["iterations"])
             _tell(console, f"going on after iteration {saved['iterations']:,}")
-        folder.begin(config, chosen=assembly.chosen)
+        folder.begin(config, chosen=assembly.chosen())
         self._clock, self._signals = Clock(assembly.plan), Signals()
         self._bar = ProgressBar(assembly.plan, console)
         log = saved["recorder"]["log"] if saved else {}
         observers = (self._bar,) if config["trainer"]["progress"] else ()
         self._writer = LogWriter(folder.path, start=log, observers=observers)
-        self._recorder = Recorder(self._writer, assembly.scores, weights=list(assembly.model.parameters()), noise_scale=sgd_noise_of(assembly.optimizer))
+        self._recorder = Recorder(
+            self._writer,
+            assembly.scores,
+            weights=list(assembly.model.parameters()),
+            noise_scale=sgd_noise_of(assembly.optimizer),
+        )
         keep, unbounded = config["checkpoint"]["keep"], unbounded_buffers(assembly.model)
         self._files = CheckpointFiles(folder.checkpoints, keep=keep, unbounded=unbounded)
         self._seam = Seam(
             folder.checkpoints, self._clock, every=self._saves(), files=self._files, signals=self._signals
         )
         self._loader = assembly.loader(self._clock)
+        self._console = console
 
     def result(self) -> dict[str, Any]:
         """Train and test; what result.json says. Raises NotFinite where a bad number was found, Failed in a replay."""
@@ -149,6 +156,7 @@ class Attempt:
             validates=None if every is None else assembly.plan.cadence(Duration.parse(every)),
             engine=self._engine() if assembly.compiled_sizes else None,
             gate=Gate(assembly.model, assembly.optimizer, assembly.ema) if skips else None,
+            halving=self._halving() if config["batch"]["micro_size"] == "auto" else None,
             origin={"config": dict(config), "chosen": self._folder.chosen()},
         )
 
@@ -162,9 +170,21 @@ class Attempt:
             optimizer=assembly.optimizer,
             clip_norm=self._config["optimizer"]["clip_norm"],
         )
-        return CompiledEngine(step, assembly.compiled_sizes, self._loader.example, self._told)
+        return CompiledEngine(step, assembly.compiled_sizes, self._loader.first, self._tell)
 
-    def _told(self, line: str) -> None:
+    def _halving(self) -> Halving:
+        assembly = self._assembly
+        assert assembly.micro_sizes is not None
+        return Halving(
+            assembly.model,
+            assembly.micro_sizes,
+            group_size=assembly.bn_group_size,
+            splits=assembly.splits,
+            record=lambda: self._folder.choose(assembly.chosen()),
+            tell=self._tell,
+        )
+
+    def _tell(self, line: str) -> None:
         _tell(self._console, line)
 
     def _validation(self) -> Validation:

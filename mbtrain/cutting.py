@@ -10,6 +10,8 @@ from mbtrain.plan.run import RunPlan
 
 # How many changes of size the plan line tells.
 SHOWN = 6
+# The values of batch.micro_size that a search on the true model settles.
+SEARCHED = ("auto", "fastest")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ def cutting_of(config: Mapping[str, Any], plan: RunPlan, *, has_bn: bool, is_fla
     `is_flat`: some batch-norm layer gets one value a channel and sample.
     """
     batch, wanted = config["batch"], config["batch_norm"]["group_size"]
-    size, micro_size, notes = plan.largest_size, batch["micro_size"], []
+    size, notes = plan.largest_size, []
+    # Where it is yet to be searched for, the mini-batch is in one piece.
+    micro_size = None if batch["micro_size"] in SEARCHED else batch["micro_size"]
     if batch["accumulate"] is not None:
         whole = size if batch["size"] == "all" else batch["size"]
         micro_size = micro_size_of(size=whole, accumulate=batch["accumulate"])

@@ -16,6 +16,7 @@ from mbtrain.data.prepare import Data
 from mbtrain.log.files import replace
 from mbtrain.log.lock import locked
 from mbtrain.log.status import first_line, write_status
+from mbtrain.micro_size import with_micro_size
 from mbtrain.plan.failed import Failed
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.finite import NotFinite
@@ -53,12 +54,20 @@ def train(config: Mapping[str, Any], console: Console, *, cores: int | None = No
     def built() -> Assembly:
         return assemble(config, chosen=folder.chosen(), cores=cores, data=data)
 
-    assemblies = [built()]
-    for line in (*assemblies[0].data.notes, assemblies[0].plan_line):
+    def settled() -> Assembly:
+        return with_micro_size(built(), folder.chosen(), tell)
+
+    def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    assemblies = [built()]
+    for line in assemblies[0].data.notes:
+        tell(line)
     with folder.opened(), locked(folder.path), threads(assemblies[0].threads), _status_of(folder.path):
+        assemblies.append(with_micro_size(assemblies.pop(), folder.chosen(), tell))
+        tell(assemblies[0].plan_line)
         # Popped: nothing but the attempt itself holds the model, so that a replay has room for another.
-        result = _trained(config, lambda: assemblies.pop() if assemblies else built(), folder, console)
+        result = _trained(config, lambda: assemblies.pop() if assemblies else settled(), folder, console)
         replace(folder.path / "result.json", orjson.dumps(result, option=orjson.OPT_INDENT_2))
     return Result(folder.path, result)
 

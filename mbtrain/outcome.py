@@ -46,7 +46,7 @@ def outcome(
     return result | {
         "seconds": seconds,
         "samples_per_s": samples / seconds if seconds > 0 else None,
-        "chosen": assembly.chosen | {"device": str(assembly.device)},
+        "chosen": assembly.chosen() | {"device": str(assembly.device)},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "git": git_state(),
     }

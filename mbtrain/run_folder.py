@@ -13,7 +13,7 @@ import yaml
 
 from mbtrain.config.check import check
 from mbtrain.config.schedules import lr_schedule_of
-from mbtrain.log.files import replace
+from mbtrain.log.files import replace, sync_folder
 from mbtrain.log.status import read_status, write_status
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
@@ -69,7 +69,7 @@ class RunFolder:
         return orjson.loads(file.read_bytes()) if status and status["status"] == "done" and file.is_file() else None
 
     def chosen(self) -> dict[str, Any]:
-        """What was chosen when the run began (threads), which a resume uses again."""
+        """What was chosen for the run (threads, micro size), which a resume uses again."""
         file = self.path / "chosen.json"
         return json.loads(file.read_text()) if file.is_file() else {}
 
@@ -98,9 +98,14 @@ class RunFolder:
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         # The config first: a folder that holds anything but it is none of a run.
         replace(self.path / "config.yaml", text.encode())
-        replace(self.path / "chosen.json", json.dumps(dict(chosen)).encode())
+        self.choose(chosen)
         # Last: it tells the side process that the config beside it is this run's.
         write_status(self.path, "running")
+
+    def choose(self, chosen: Mapping[str, Any]) -> None:
+        """Keep what was chosen; it is on disk when this returns."""
+        replace(self.path / "chosen.json", json.dumps(dict(chosen)).encode())
+        sync_folder(self.path)
 
     def admit(self, config: Mapping[str, Any]) -> None:
         """Refuse a start that would overwrite or mix: another config, files of something else, `resume=never`."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mbtrain
+from tests.memory import memory as memory  # a fixture
 
 torch.set_num_threads(1)
 QUIET = ["tracker=none", "trainer.threads=1", "trainer.accelerator=cpu", "trainer.progress=false"]

@@ -27,10 +27,11 @@ MAY_IMPORT = {
     "side_process": {"plan", "trackers"},
     "assembly": BLOCKS | {"config", "cutting", "training", "finished_run"},
     "cutting": {"plan"},
+    "micro_size": BLOCKS | {"assembly", "cutting", "training"},
     "outcome": BLOCKS | {"assembly", "training"},
     "finished_run": {"assembly", "data", "norm", "plan", "run_folder", "training"},
     "attempt": BLOCKS | {"assembly", "finished_run", "log", "outcome", "run_folder", "training"},
-    "one_run": BLOCKS | {"assembly", "attempt", "log", "run_folder", "training"},
+    "one_run": BLOCKS | {"assembly", "attempt", "log", "micro_size", "run_folder", "training"},
     "launch": {"one_run", "plan", "run_folder", "side_process", "trackers", "training", "assembly", "data"},
     "study": {"analysis", "assembly", "config", "data", "log", "one_run", "outcome", "plan"}
     | {"run_folder", "side_process", "trackers", "training"},

@@ -118,6 +118,13 @@ def _of_parts(config: Mapping[str, Any]) -> Iterator[str]:
 def micro_size_known(batch: Mapping[str, Any]) -> int | None:
     """The micro size as far as it is known before the data is: null where there is none or the size is `all`."""
     size, micro_size, accumulate = batch["size"], batch["micro_size"], batch["accumulate"]
+    if isinstance(micro_size, str):
+        if accumulate is not None:
+            raise Refused(
+                f"batch.accumulate={accumulate} and batch.micro_size={micro_size}: the one says what the other is to "
+                "find: leave one of them out"
+            )
+        return None
     if accumulate is None or size == "all":
         if accumulate is not None and micro_size is not None:
             raise Refused(

@@ -79,8 +79,9 @@ KEYS: dict[str, Key] = {
         "samples whose mean gradient makes one update, over all devices; all is full-batch gradient descent",
     ),
     "batch.micro_size": Key(
-        whole(1) | NULL,
-        "at most this many samples in one forward and backward pass: a memory knob that never changes the result",
+        whole(1) | choice("auto", "fastest") | NULL,
+        "at most this many samples in one forward and backward pass: a memory knob that never changes the result; "
+        "auto: the largest that runs, halved where memory runs out; fastest: the one that took least time",
     ),
     "batch.accumulate": Key(whole(1) | NULL, "the other spelling of micro_size: micro-batches per iteration"),
     "batch.drop_last": Key(FLAG, "leave the ragged tail of an epoch out"),

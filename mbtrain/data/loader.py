@@ -73,6 +73,11 @@ class MiniBatch:
                 inputs = self._augment.apply(inputs, {name: values[places] for name, values in draws.items()})
             yield Micro(inputs, target, micro.groups)
 
+    def cut_into(self, micro_batches: Sequence[MicroBatch]) -> "MiniBatch":
+        """The same samples, cut in another way."""
+        places = places_of(micro_batches, self.device)
+        return MiniBatch(self.iteration, micro_batches, places, self._gather, self._indices, self._augment, self.device)
+
     def positions(self, number: int) -> list[int]:
         """Where the samples of micro-batch `number` stand in the mini-batch, in the order that the model gets them."""
         places = self._places[number]
@@ -102,7 +107,7 @@ class Loader:
         workers: int,
     ) -> None:
         self._source, self._clock, self._order, self._cut, self._augment = source, clock, order, cut, augment
-        self._device = device
+        self._device, self._seed = device, seed
         self._jobs = _Jobs(self)
         self._loader = None
         if isinstance(source, DatasetSource):
@@ -139,6 +144,13 @@ class Loader:
                 return
             index += 1
 
+    def first(self, size: int) -> MiniBatch:
+        """The run's first `size` samples as one mini-batch, read here and now."""
+        iteration, positions = self._clock.plan.iteration(0)._replace(size=size), self._order(0)[:size]
+        if isinstance(self._source, MemorySource):
+            return self.mini_batch(iteration, torch.from_numpy(np.ascontiguousarray(positions)).to(self._device))
+        return self._fetched(iteration, _Fetched(self._source, self._seed)[(0, positions.tolist())])
+
     def sample_ids(self, iteration: Iteration) -> list[int]:
         """Which samples of the data set's training part an iteration sees."""
         positions = self._order(iteration.epoch)[iteration.start : iteration.start + iteration.size]
@@ -158,43 +170,34 @@ class Loader:
         places = places_of(cut, self._device)
         return MiniBatch(iteration, cut, places, self._source.gather, indices, self._augment, self._device)
 
-    def example(self, size: int) -> MiniBatch:
-        """A mini-batch of `size`, of the first samples there are: what a compiled iteration is tried on."""
-        indices = torch.arange(size, device=self._device) % len(self._source)
-        return self.mini_batch(Iteration(0, 0, 0, size, 0, False, size), indices)
-
     def _from_memory(self) -> Iterator[MiniBatch]:
-        assert isinstance(self._source, MemorySource)
         order: Tensor | None = None
         for iteration in self.iterations():
             if order is None:
                 order = torch.from_numpy(np.ascontiguousarray(self._order(iteration.epoch))).to(self._device)
-            indices = order[iteration.start : iteration.start + iteration.size]
-            yield self.mini_batch(iteration, indices)
+            yield self.mini_batch(iteration, order[iteration.start : iteration.start + iteration.size])
 
     def _from_workers(self) -> Iterator[MiniBatch]:
-        source, plan, is_over = self._source, self._clock.plan, False
-        assert isinstance(source, DatasetSource)
+        plan, is_over = self._clock.plan, False
+        assert self._loader is not None
         while not is_over:
             seen = plan.num_changes
-            for iteration, batch in zip(self.iterations(), self._fetched(), strict=True):
-
-                def gather(places: Tensor | slice, batch: Any = batch) -> tuple[Any, Tensor]:
-                    on_host = places if isinstance(places, slice) else places.cpu()
-                    return source.convert(_part(batch, on_host), self._device)
-
-                cut = self._cut(iteration.size)
-                places = places_of(cut, self._device)
-                yield MiniBatch(iteration, cut, places, gather, None, self._augment, self._device)
+            for iteration, batch in zip(self.iterations(), self._loader, strict=True):
+                yield self._fetched(iteration, batch)
                 is_over = iteration.is_last_of_epoch or self._clock.done >= plan.num_iterations
                 # The workers have gone ahead by the sizes of before: what they fetched is left.
                 if plan.num_changes != seen:
                     break
 
-    def _fetched(self) -> Iterator[Any]:
-        """What the workers fetch, from where the clock stands to the end of the epoch."""
-        assert self._loader is not None
-        return iter(self._loader)
+    def _fetched(self, iteration: Iteration, batch: Any) -> MiniBatch:
+        source, device = self._source, self._device
+        assert isinstance(source, DatasetSource)
+
+        def gather(places: Tensor | slice) -> tuple[Any, Tensor]:
+            return source.convert(_part(batch, places if isinstance(places, slice) else places.cpu()), device)
+
+        cut = self._cut(iteration.size)
+        return MiniBatch(iteration, cut, places_of(cut, device), gather, None, self._augment, device)
 
 
 class Batches:

@@ -49,6 +49,4 @@ class Grow:
         """The size before and after each drop."""
         tenth = horizon.num_samples // 10
         limit = max(self._size, tenth if self._most is None else min(self._most, horizon.num_samples))
-        return [
-            min(limit, round(self._size / self._step.factor**drops)) for drops in range(len(self._step.at) + 1)
-        ]
+        return [min(limit, round(self._size / self._step.factor**drops)) for drops in range(len(self._step.at) + 1)]

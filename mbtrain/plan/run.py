@@ -58,9 +58,7 @@ class RunPlan:
 
     def _cut(self, sizes: Sizes) -> MiniBatches:
         if len(sizes.steps) == 1 and self.is_counted:
-            return EqualMiniBatches(
-                self.num_samples, min(sizes.largest, self.num_samples), drop_last=self.drop_last
-            )
+            return EqualMiniBatches(self.num_samples, min(sizes.largest, self.num_samples), drop_last=self.drop_last)
         return ScheduledMiniBatches(self.num_samples, sizes, drop_last=self.drop_last)
 
     @property

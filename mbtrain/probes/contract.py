@@ -22,6 +22,10 @@ class Probe(Protocol):
         """Look at one micro-batch's weight and mean gradient, where `needs_micro_gradients`."""
         ...
 
+    def forget(self) -> None:
+        """Drop what was seen of this iteration: memory ran out, and its micro-gradients are shown anew, cut smaller."""
+        ...
+
     def __call__(self, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
         """Columns of the row; `p.grad` is the (clipped) mean gradient of the whole mini-batch."""
         ...

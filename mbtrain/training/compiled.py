@@ -172,6 +172,7 @@ def obstacle(
     """Why this run cannot be compiled, in words; None where it can be. `num_sizes` None: not known ahead."""
     import torch._dynamo
 
+    searched = config["batch"]["micro_size"]
     cumulative = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.momentum is None]
     reasons = {
         "this torch cannot trace autograd.grad, 2.13 can": not hasattr(torch._dynamo.config, "trace_autograd_ops"),
@@ -186,6 +187,7 @@ def obstacle(
         "its batch sizes are not known ahead": num_sizes is None,
         f"{num_sizes} batch sizes would be compiled each, {MOST_SIZES} is the most": (num_sizes or 0) > MOST_SIZES,
         "only SGD and AdamW are written out": not is_known(optimizer),
+        f"batch.micro_size={searched} is searched for on the eager iteration": isinstance(searched, str),
         "the data are not in memory": not in_memory,
         "batch norm with momentum null counts on the host": bool(cumulative),
     }

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from mbtrain.core.gradient import mean_gradient
+from mbtrain.core.gradient import MeanGradient, mean_gradient
 from mbtrain.core.random import seed_iteration
 from mbtrain.data.loader import Micro, MiniBatch
 from mbtrain.losses.contract import Loss, losses_of
@@ -19,6 +19,7 @@ from mbtrain.probes.contract import Scheduled
 from mbtrain.training.clock import Clock
 from mbtrain.training.compiled import CompiledEngine
 from mbtrain.training.finite import Gate
+from mbtrain.training.halving import Halving
 from mbtrain.training.metrics import Scores
 from mbtrain.training.recorder import Recorder
 from mbtrain.training.replay import Inspector
@@ -46,6 +47,7 @@ class Parts:
     validates: Cadence | None = None
     gate: Gate | None = None
     engine: CompiledEngine | None = None
+    halving: Halving | None = None
     # Kept in every checkpoint: the config, and what was chosen by the program.
     origin: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,6 +55,19 @@ class Parts:
 def is_ours(callback: pl.Callback) -> bool:
     """Whether a callback is one of this package's, which look at no gradient."""
     return type(callback).__module__.startswith("mbtrain.")
+
+
+def _once(mini_batch: MiniBatch, gradient: Callable[[MiniBatch], MeanGradient]) -> tuple[MiniBatch, MeanGradient]:
+    return mini_batch, gradient(mini_batch)
+
+
+def _forget(due: Sequence[Any], pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """What an attempt at this iteration that ran out of memory has left counts for nothing."""
+    if pairs:
+        pairs.clear()
+        for probe in due:
+            if getattr(probe, "needs_micro_gradients", False):
+                probe.forget()
 
 
 class MiniBatchModule(pl.LightningModule):
@@ -65,6 +80,7 @@ class MiniBatchModule(pl.LightningModule):
         self.parts, self.inspector = parts, inspector
         self._trained = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
         self._has_buffers = any(True for _ in parts.model.buffers())
+        self._gradient_of = _once if parts.halving is None else parts.halving.gradient
         self._before_step: list[Callable[..., Any]] = []
         self._started_at = 0
 
@@ -85,7 +101,6 @@ class MiniBatchModule(pl.LightningModule):
         model, loss = parts.model, parts.loss
         parts.recorder.begin()
         parts.clock.is_touched = self._has_buffers
-        seed_iteration(parts.seed, iteration.index, mini_batch.device)
         if parts.engine is not None and self.inspector is None and parts.engine.takes(mini_batch):
             self._compiled_step(parts.engine, mini_batch)
             return
@@ -100,14 +115,19 @@ class MiniBatchModule(pl.LightningModule):
             pairs.append((output.detach(), micro.target))
             return losses_of(loss, output, micro.target)
 
-        result = mean_gradient(
-            mini_batch.micro_batches(),
-            evaluate,
-            self._trained,
-            num_micro_batches=mini_batch.num_micro_batches,
-            loss_scale=parts.update.loss_scale,
-            observers=[probe.see_micro_gradient for probe in due if getattr(probe, "needs_micro_gradients", False)],
-        )
+        def gradient(mini_batch: MiniBatch) -> MeanGradient:
+            _forget(due, pairs)
+            seed_iteration(parts.seed, iteration.index, mini_batch.device)
+            return mean_gradient(
+                mini_batch.micro_batches(),
+                evaluate,
+                self._trained,
+                num_micro_batches=mini_batch.num_micro_batches,
+                loss_scale=parts.update.loss_scale,
+                observers=[probe.see_micro_gradient for probe in due if getattr(probe, "needs_micro_gradients", False)],
+            )
+
+        mini_batch, result = self._gradient_of(mini_batch, gradient)
         if self.inspector is not None:
             self.inspector.see_gradient(mini_batch, result)
         norm = parts.update.set_gradient(result.gradient)
@@ -131,6 +151,7 @@ class MiniBatchModule(pl.LightningModule):
         """What training_step does, where one compiled function does most of it."""
         parts, iteration = self.parts, mini_batch.iteration
         lr = parts.base_lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
+        seed_iteration(parts.seed, iteration.index, mini_batch.device)
         parts.clock.is_touched = True
         done = engine(mini_batch, lr)
         parts.update.note(lr=lr, num_samples=iteration.size)
