@@ -10,9 +10,9 @@ from rich.console import Console
 from mbtrain.assembly import Assembly, plan_of
 from mbtrain.finished_run import save_final
 from mbtrain.log.writer import LogWriter
+from mbtrain.optim.sgd_noise import sgd_noise_of
 from mbtrain.outcome import outcome
 from mbtrain.plan.duration import Duration
-from mbtrain.optim.sgd_noise import sgd_noise_of
 from mbtrain.plan.failed import Failed
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable

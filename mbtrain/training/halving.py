@@ -10,7 +10,7 @@ from mbtrain.data.loader import MiniBatch
 from mbtrain.plan.failed import Failed
 from mbtrain.plan.micro_sizes import MicroSizes, cut_at, halved
 from mbtrain.training.kept import KeptBuffers
-from mbtrain.training.rehearsal import clear_memory
+from mbtrain.training.tryout import clear_memory
 
 CURE = "set trainer.activation_checkpointing=true"
 
