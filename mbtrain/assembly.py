@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mbtrain.config.build import build, find
+from mbtrain.config.scaling import scaling_of
 from mbtrain.core.random import mix, seed_weights
 from mbtrain.cutting import cutting_of, plan_line
 from mbtrain.data.loader import Batches, Cut, Loader, Order
@@ -31,6 +32,7 @@ from mbtrain.plan.run import RunPlan
 from mbtrain.probes.contract import Scheduled
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
 from mbtrain.training.place import Trial, device_of, dtype_of, num_cores, threads_for, tried
+from mbtrain.training.scaled import ScaledValues
 
 ORDER_STREAM = 7
 
@@ -50,12 +52,14 @@ class Assembly:
     loss: Loss
     optimizer: torch.optim.Optimizer
     ema: Ema | None
+    scaled: ScaledValues
     scores: Scores
     lr_of: Callable[[float], float]
     probes: tuple[Scheduled, ...]
     num_outputs: int
     threads: int
     plan_line: str
+    scaling_lines: tuple[str, ...]
     workers: int
     callbacks: tuple[pl.Callback, ...]
 
@@ -110,6 +114,8 @@ def assemble(
     if not parameters:
         raise Refused(f"model={_name(config['model'])}: has no parameter to train")
     half_life = None if config["ema"] is None else float(plan.samples(Duration.parse(config["ema"])))
+    optimizer = _optimizer(config, model)
+    scaled = _scaled(config, model, optimizer)
     return Assembly(
         config=config,
         device=device,
@@ -120,14 +126,16 @@ def assemble(
         model=model,
         groups=groups,
         loss=loss,
-        optimizer=_optimizer(config, model),
+        optimizer=optimizer,
         ema=None if half_life is None else Ema(parameters, half_life=half_life),
+        scaled=scaled,
         scores=scores,
         lr_of=lr_of,
         probes=_probes(config, plan),
         num_outputs=num_outputs,
         threads=threads,
         plan_line=plan_line(config, plan, cutting),
+        scaling_lines=_scaling_lines(scaled, plan),
         workers=_workers(config, data.train, cores=cores),
         callbacks=_callbacks(config),
     )
@@ -281,6 +289,20 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise Refused(f"optimizer._target_={node['_target_']}: gives a {type(optimizer).__name__}, not an Optimizer")
     return optimizer
+
+
+def _scaled(config: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer) -> ScaledValues:
+    lr, group_size = config["optimizer"]["lr"], config["batch_norm"]["group_size"]
+    return ScaledValues(scaling_of(config), optimizer, model, lr=lr, group_size=group_size)
+
+
+def _scaling_lines(scaled: ScaledValues, plan: RunPlan) -> tuple[str, ...]:
+    """What the first mini-batch's size changes; Refused where some size of the run has no rule."""
+    if not scaled.scaling.is_on:
+        return ()
+    for size in plan.sizes:
+        scaled.line(size)
+    return (scaled.line(plan.iteration(0).batch_size),)
 
 
 def _probes(config: Mapping[str, Any], plan: RunPlan) -> tuple[Scheduled, ...]:

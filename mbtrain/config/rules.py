@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mbtrain.config.nearest import nearest
+from mbtrain.config.scaling import scaling_conflicts
 from mbtrain.config.shown import shown
 from mbtrain.config.signature import lightnings
 from mbtrain.plan.batch import micro_size_of, usable_micro_size
@@ -48,6 +49,7 @@ def conflicts(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_sizes(config)
     yield from _of_extra(config["trainer"]["extra"])
     yield from _of_parts(config)
+    yield from scaling_conflicts(config)
     if Duration.parse(config["duration"]).unit == "%":
         yield f"duration={config['duration']}: the run's length cannot be a part of itself, use ep, it or sp"
     validate = config["validate"]

@@ -21,6 +21,7 @@ TRUSTED = {
     "loss": ("mbtrain.losses", "torch.nn"),
     "optimizer": ("torch.optim",),
     "lr_schedule": ("mbtrain.plan",),
+    "scaling": ("mbtrain.plan",),
     "probe": ("mbtrain.probes",),
     "tracker": ("mbtrain.trackers",),
     "trainer": ("pytorch_lightning.callbacks", "pytorch_lightning.profilers"),

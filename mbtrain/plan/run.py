@@ -16,6 +16,8 @@ class Iteration(NamedTuple):
     size: int
     samples_before: int
     is_last_of_epoch: bool
+    # The batch size in force, of which a ragged tail's `size` falls short.
+    batch_size: int
 
     @property
     def samples_after(self) -> int:
@@ -62,7 +64,7 @@ class RunPlan:
         epoch, place = divmod(index, self.iterations_per_epoch)
         start, is_last = place * self.batch_size, place == self.iterations_per_epoch - 1
         size = self.tail if is_last and self.tail else self.batch_size
-        return Iteration(index, epoch, start, size, epoch * self.samples_per_epoch + start, is_last)
+        return Iteration(index, epoch, start, size, epoch * self.samples_per_epoch + start, is_last, self.batch_size)
 
     def samples(self, duration: Duration) -> Fraction:
         """The number of samples seen when `duration` has passed."""

@@ -21,6 +21,7 @@ from mbtrain.training.finite import Gate
 from mbtrain.training.metrics import Scores
 from mbtrain.training.recorder import Recorder
 from mbtrain.training.replay import Inspector
+from mbtrain.training.scaled import ScaledValues
 from mbtrain.training.update import Update
 from mbtrain.training.validation import Validation
 
@@ -34,7 +35,7 @@ class Parts:
     groups: BnGroups
     update: Update
     lr_of: Callable[[float], float]
-    base_lr: float
+    scaled: ScaledValues
     clock: Clock
     recorder: Recorder
     scores: Scores
@@ -84,6 +85,7 @@ class MiniBatchModule(pl.LightningModule):
         parts.recorder.begin()
         parts.clock.is_touched = self._has_buffers
         seed_iteration(parts.seed, iteration.index, mini_batch.device)
+        parts.scaled.follow(iteration)
         if parts.gate is not None:
             parts.gate.keep()
         due = [one.probe for one in parts.probes if one.is_due(iteration)]
@@ -111,7 +113,7 @@ class MiniBatchModule(pl.LightningModule):
             extra |= probe(self._trained)
         for hook in self._before_step:
             hook(self.trainer, self, parts.update.optimizer)
-        lr = parts.base_lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
+        lr = parts.scaled.lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
         parts.clock.is_touched = True
         updated: bool | Tensor = parts.update.step(lr=lr, num_samples=iteration.size)
         if parts.gate is not None:
@@ -192,6 +194,7 @@ class MiniBatchModule(pl.LightningModule):
             "recorder": self.parts.recorder.state(),
             "validation": self.parts.validation.state(),
             "ema": None if ema is None else ema.average,
+            "scaling": self.parts.scaled.history,
             **self.parts.origin,
         }
 
@@ -201,5 +204,6 @@ class MiniBatchModule(pl.LightningModule):
         self.parts.clock.done = ours["iterations"]
         self.parts.recorder.load(ours["recorder"])
         self.parts.validation.load(ours["validation"])
+        self.parts.scaled.history = list(ours["scaling"])
         if self.parts.update.ema is not None:
             self.parts.update.ema.load(ours["ema"])
