@@ -59,9 +59,13 @@ class Assembly:
     num_outputs: int
     threads: int
     plan_line: str
-    scaling_lines: tuple[str, ...]
     workers: int
     callbacks: tuple[pl.Callback, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is told before the training: of the data, the plan, and what follows the batch size."""
+        return (*self.data.notes, self.plan_line, *self.scaled.lines(self.plan.iteration(0).batch_size))
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in the model for the length of a block, where there are any."""
@@ -110,12 +114,9 @@ def assemble(
     work = trial.flops * cutting.micro_size
     threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(work, cores=cores)
     lr_of = build(config["lr_schedule"], key="lr_schedule", trust=config["trust"])(plan)
-    parameters = [one for one in model.parameters() if one.requires_grad]
-    if not parameters:
-        raise Refused(f"model={_name(config['model'])}: has no parameter to train")
+    parameters = _trained(config, model)
     half_life = None if config["ema"] is None else float(plan.samples(Duration.parse(config["ema"])))
     optimizer = _optimizer(config, model)
-    scaled = _scaled(config, model, optimizer)
     return Assembly(
         config=config,
         device=device,
@@ -128,17 +129,23 @@ def assemble(
         loss=loss,
         optimizer=optimizer,
         ema=None if half_life is None else Ema(parameters, half_life=half_life),
-        scaled=scaled,
+        scaled=_scaled(config, model, optimizer, plan),
         scores=scores,
         lr_of=lr_of,
         probes=_probes(config, plan),
         num_outputs=num_outputs,
         threads=threads,
         plan_line=plan_line(config, plan, cutting),
-        scaling_lines=_scaling_lines(scaled, plan),
         workers=_workers(config, data.train, cores=cores),
         callbacks=_callbacks(config),
     )
+
+
+def _trained(config: Mapping[str, Any], model: nn.Module) -> list[nn.Parameter]:
+    parameters = [one for one in model.parameters() if one.requires_grad]
+    if not parameters:
+        raise Refused(f"model={_name(config['model'])}: has no parameter to train")
+    return parameters
 
 
 def _name(node: Mapping[str, Any]) -> str:
@@ -291,18 +298,15 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     return optimizer
 
 
-def _scaled(config: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer) -> ScaledValues:
+def _scaled(
+    config: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, plan: RunPlan
+) -> ScaledValues:
+    """What follows the batch size; Refused where the rule is not defined for some size of the run."""
     lr, group_size = config["optimizer"]["lr"], config["batch_norm"]["group_size"]
-    return ScaledValues(scaling_of(config), optimizer, model, lr=lr, group_size=group_size)
-
-
-def _scaling_lines(scaled: ScaledValues, plan: RunPlan) -> tuple[str, ...]:
-    """What the first mini-batch's size changes; Refused where some size of the run has no rule."""
-    if not scaled.scaling.is_on:
-        return ()
+    scaled = ScaledValues(scaling_of(config), optimizer, model, lr=lr, group_size=group_size)
     for size in plan.sizes:
-        scaled.line(size)
-    return (scaled.line(plan.iteration(0).batch_size),)
+        scaled.lines(size)
+    return scaled
 
 
 def _probes(config: Mapping[str, Any], plan: RunPlan) -> tuple[Scheduled, ...]:

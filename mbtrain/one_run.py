@@ -54,7 +54,7 @@ def train(config: Mapping[str, Any], console: Console, *, cores: int | None = No
         return assemble(config, chosen=folder.chosen(), cores=cores, data=data)
 
     assemblies = [built()]
-    for line in (*assemblies[0].data.notes, assemblies[0].plan_line, *assemblies[0].scaling_lines):
+    for line in assemblies[0].lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     with folder.opened(), locked(folder.path), threads(assemblies[0].threads), _status_of(folder.path):
         # Popped: nothing but the attempt itself holds the model, so that a replay has room for another.

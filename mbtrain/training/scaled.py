@@ -59,16 +59,19 @@ class ScaledValues:
             if (now := self._momentum(momentum, batch_size)) != momentum:
                 yield "batch_norm.momentum", momentum, now
 
-    def line(self, batch_size: int) -> str:
-        """What is changed to what, in one line.
+    def lines(self, batch_size: int) -> list[str]:
+        """What is changed to what, in one line; none where nothing follows.
 
         scaling=linear: optimizer.lr 0.1 -> 0.8 (batch 256, meant for 32)
         """
+        if not self.scaling.is_on:
+            return []
         parts = [f"{key} {_shown(before)} -> {_shown(now)}" for key, before, now in self.changes(batch_size)]
         if self.scaling.batch_norm_momentum and not self._layers:
             parts.append("no batch norm in use: scaling.batch_norm_momentum=true changes nothing")
         what = ", ".join(parts) or "nothing is changed"
-        return f"scaling={self.scaling.name}: {what} (batch {batch_size:,}, meant for {self.scaling.reference_size:,})"
+        sizes = f"batch {batch_size:,}, meant for {self.scaling.reference_size:,}"
+        return [f"scaling={self.scaling.name}: {what} ({sizes})"]
 
     def _set_group(self, group: dict[str, Any], values: Mapping[str, Any]) -> None:
         changed = self.scaling.changed(values, self._batch_size)

@@ -239,7 +239,7 @@ def test_batch_norm_momentum_without_batch_norm_is_told_to_change_nothing() -> N
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaling = Scaling(Unscaled(), 32, batch_norm_momentum=True)
-    line = ScaledValues(scaling, optimizer, model, lr=0.1, group_size=None).line(64)
+    (line,) = ScaledValues(scaling, optimizer, model, lr=0.1, group_size=None).lines(64)
     assert line == (
         "scaling=none: no batch norm in use: scaling.batch_norm_momentum=true changes nothing (batch 64, meant for 32)"
     )
