@@ -29,7 +29,8 @@ def scaling_conflicts(config: Mapping[str, Any]) -> Iterator[str]:
     # An optimizer that does not say its betas has torch's: known once it is built.
     elif size != "all" and ("betas" in optimizer or optimizer["_target_"] == "torch.optim.SGD"):
         try:
-            if node["_target_"].startswith("mbtrain."):
+            # Rules of ours take no options of their own; one that is given is told of elsewhere.
+            if node["_target_"].startswith("mbtrain.") and set(node) == {"_target_", *OPTIONS}:
                 scaling_of(config).changed(optimizer, size)
         except Refused as error:
             yield str(error)

@@ -41,6 +41,12 @@ def test_an_adam_rule_is_refused_for_sgd(rule: str) -> None:
     ]
 
 
+def test_an_option_that_no_rule_has_is_told_of_once() -> None:
+    assert faults_of("scaling=linear", "scaling.reference_size=32", "+scaling.power=2") == [
+        "scaling.power=2: mbtrain.plan.scaling.Linear has no such option; it takes none"
+    ]
+
+
 @pytest.mark.parametrize(
     ("override", "line"),
     [
