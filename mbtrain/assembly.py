@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from mbtrain.config.build import build, find
+from mbtrain.config.scaling import scaling_of
 from mbtrain.config.schedules import batch_schedule_of, lr_schedule_of
 from mbtrain.core.random import mix, seed_weights
-from mbtrain.cutting import Cutting, cutting_of, plan_line
+from mbtrain.cutting import cutting_of, plan_line
 from mbtrain.data.loader import Batches, Cut, Loader, Order
 from mbtrain.data.prepare import Data, Options, prepare
 from mbtrain.data.sources import DatasetSource, MemorySource, Source
@@ -31,9 +32,10 @@ from mbtrain.plan.order import checked
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.probes.contract import Scheduled
-from mbtrain.training.compiled import WORTH_COMPILING, obstacle
+from mbtrain.training.compiled import compiled_sizes
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
 from mbtrain.training.place import Trial, device_of, dtype_of, num_cores, threads_for, tried
+from mbtrain.training.scaled import ScaledValues
 
 ORDER_STREAM = 7
 
@@ -53,6 +55,7 @@ class Assembly:
     loss: Loss
     optimizer: torch.optim.Optimizer
     ema: Ema | None
+    scaled: ScaledValues
     scores: Scores
     lr_of: Callable[[float], float]
     probes: tuple[Scheduled, ...]
@@ -83,6 +86,11 @@ class Assembly:
         engine = "compiled" if self.compiled_sizes else "eager"
         searched = {} if self.micro_sizes is None else self.micro_sizes.as_chosen()
         return {"threads": self.threads, "engine": engine} | searched
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is told before the training: of the plan, and what follows the batch size."""
+        return (self.plan_line, *self.scaled.lines(self.plan.iteration(0).batch_size))
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in the model for the length of a block, where there are any."""
@@ -131,12 +139,20 @@ def assemble(
     work = trial.flops * cutting.micro_size
     threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(work, cores=cores)
     _refuse_unread(plan, data)
-    parameters = [one for one in model.parameters() if one.requires_grad]
-    if not parameters:
-        raise Refused(f"model={_name(config['model'])}: has no parameter to train")
+    parameters = _trained(config, model)
     half_life = None if config["ema"] is None else float(plan.samples(Duration.parse(config["ema"])))
     optimizer = _optimizer(config, model)
-    sizes, note = _compiled_sizes(config, data, model, optimizer, plan, cutting, chosen)
+    scaled = _scaled(config, model, optimizer, plan)
+    sizes, note = compiled_sizes(
+        config,
+        chosen.get("engine"),
+        plan,
+        cutting.cut,
+        model=model,
+        optimizer=optimizer,
+        in_memory=isinstance(data.train, MemorySource),
+        scales=scaled.scaling.is_on,
+    )
     return Assembly(
         config=config,
         device=device,
@@ -149,6 +165,7 @@ def assemble(
         loss=loss,
         optimizer=optimizer,
         ema=None if half_life is None else Ema(parameters, half_life=half_life),
+        scaled=scaled,
         scores=scores,
         lr_of=plan.lr_factor(lr_schedule_of(config)),
         probes=_probes(config, plan),
@@ -160,35 +177,6 @@ def assemble(
         compiled_sizes=sizes,
         is_flat=trial.values_per_channel == 1,
     )
-
-
-def _compiled_sizes(
-    config: Mapping[str, Any],
-    data: Data,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    plan: RunPlan,
-    cutting: Cutting,
-    chosen: Mapping[str, Any],
-) -> tuple[tuple[int, ...], str]:
-    """The sizes of mini-batch to compile, and what the plan line says of it; raises Refused."""
-    wanted = chosen.get("engine") or config["trainer"]["engine"]
-    if wanted == "eager" or (wanted == "auto" and plan.num_iterations < WORTH_COMPILING):
-        return (), " (eager: too short to pay for compiling)" if wanted == "auto" else ""
-    sizes = tuple(sorted({min(size, plan.num_samples) for _, size in plan.batch_sizes.steps}))
-    reason = obstacle(
-        config,
-        optimizer=optimizer,
-        model=model,
-        in_memory=isinstance(data.train, MemorySource),
-        num_sizes=len(sizes) if plan.is_counted else None,
-        num_micro_batches=max(len(cutting.cut(size)) for size in sizes),
-    )
-    if reason is None:
-        return sizes, " (compiled)"
-    if wanted == "auto":
-        return (), f" (eager: {reason})"
-    raise Refused(f"trainer.engine=compiled: {reason}: set trainer.engine=eager")
 
 
 def _name(node: Mapping[str, Any]) -> str:
@@ -351,6 +339,17 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise Refused(f"optimizer._target_={node['_target_']}: gives a {type(optimizer).__name__}, not an Optimizer")
     return optimizer
+
+
+def _scaled(
+    config: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, plan: RunPlan
+) -> ScaledValues:
+    """What follows the batch size; Refused where the rule is not defined for some size of the run."""
+    lr, group_size = config["optimizer"]["lr"], config["batch_norm"]["group_size"]
+    scaled = ScaledValues(scaling_of(config), optimizer, model, lr=lr, group_size=group_size)
+    for size in plan.sizes:
+        scaled.lines(size)
+    return scaled
 
 
 def _probes(config: Mapping[str, Any], plan: RunPlan) -> tuple[Scheduled, ...]:

@@ -145,7 +145,7 @@ class Attempt:
                 scaler=getattr(trainer.precision_plugin, "scaler", None),
             ),
             lr_of=assembly.lr_of,
-            base_lr=config["optimizer"]["lr"],
+            scaled=assembly.scaled,
             clock=self._clock,
             recorder=self._recorder,
             scores=assembly.scores,

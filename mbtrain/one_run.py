@@ -65,7 +65,8 @@ def train(config: Mapping[str, Any], console: Console, *, cores: int | None = No
         tell(line)
     with folder.opened(), locked(folder.path), threads(assemblies[0].threads), _status_of(folder.path):
         assemblies.append(with_micro_size(assemblies.pop(), folder.chosen(), tell))
-        tell(assemblies[0].plan_line)
+        for line in assemblies[0].lines:
+            tell(line)
         # Popped: nothing but the attempt itself holds the model, so that a replay has room for another.
         result = _trained(config, lambda: assemblies.pop() if assemblies else settled(), folder, console)
         replace(folder.path / "result.json", orjson.dumps(result, option=orjson.OPT_INDENT_2))

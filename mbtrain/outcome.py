@@ -43,6 +43,8 @@ def outcome(
         result["weights_sha256"] = weights_sha256(assembly.model)
     if module.parts.validation.best:
         result |= _best(module, assembly, trainer, best, signals)
+    if module.parts.scaled.history:
+        result["scaling"] = module.parts.scaled.history
     return result | {
         "seconds": seconds,
         "samples_per_s": samples / seconds if seconds > 0 else None,

@@ -87,6 +87,10 @@ def _are_packages(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) and PACKAGE.fullmatch(one) for one in value)
 
 
+def _are_betas(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(number(at_least=0, below=1).takes, value))
+
+
 NULL = Kind(lambda value: value is None, "null")
 FLAG = Kind(lambda value: isinstance(value, bool), "true or false")
 TEXT = text(r"(?s).*\S.*", "a text")
@@ -95,5 +99,6 @@ LENGTH = Kind(_is_duration, DURATION)
 GOAL = text(r"\s*val/\w+\s*(<=|>=|<|>)\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", "a target such as val/loss<1.6")
 SCORE = text(r"val/\w+", "a score such as val/loss")
 PACKAGES = Kind(_are_packages, "a list of packages such as [my_data]")
+BETAS = Kind(_are_betas, "two numbers of at least 0 and below 1, such as [0.9,0.999]")
 MAPPING = Kind(lambda value: isinstance(value, dict), "a mapping")
 NAMES = Kind(lambda value: isinstance(value, dict | list | str), "names or a mapping")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mbtrain.config.nearest import nearest
+from mbtrain.config.scaling import scaling_conflicts
 from mbtrain.config.schedules import is_constant
 from mbtrain.config.shown import shown
 from mbtrain.config.signature import lightnings
@@ -51,6 +52,7 @@ def conflicts(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_parts(config)
     if not is_constant(config):
         yield from _of_batch_schedule(config)
+    yield from scaling_conflicts(config)
     if Duration.parse(config["duration"]).unit == "%":
         yield f"duration={config['duration']}: the run's length cannot be a part of itself, use ep, it or sp"
     validate = config["validate"]

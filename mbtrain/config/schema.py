@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from mbtrain.config.fields import (
+    BETAS,
     FLAG,
     GOAL,
     LENGTH,
@@ -29,7 +30,7 @@ class Key(NamedTuple):
 
 
 # Sections that name a class: their further keys are its options.
-BUILT = ("dataset", "sampler", "model", "loss", "optimizer", "lr_schedule", "batch_schedule")
+BUILT = ("dataset", "sampler", "model", "loss", "optimizer", "lr_schedule", "batch_schedule", "scaling")
 _CLASS = Key(TEXT, "the class that is built; the section's other keys are its options")
 _SEED = whole(0, 2**63 - 1)
 
@@ -86,7 +87,16 @@ KEYS: dict[str, Key] = {
     "batch.accumulate": Key(whole(1) | NULL, "the other spelling of micro_size: micro-batches per iteration"),
     "batch.drop_last": Key(FLAG, "leave the ragged tail of an epoch out"),
     "batch_schedule._target_": _CLASS,
-    "scaling.kind": Key(choice("none"), "what follows the batch size"),
+    "scaling._target_": _CLASS,
+    "scaling.reference_size": Key(
+        whole(1) | NULL, "the batch size that the configured learning rate, betas and so on are meant for"
+    ),
+    "scaling.batch_norm_momentum": Key(
+        FLAG, "keep the half-life of batch norm's running statistics in samples, where BN groups grow with the batch"
+    ),
+    "scaling.weight_decay": Key(
+        FLAG, "keep lr x weight_decay / batch size, so that weight decay forgets over the same number of samples"
+    ),
     "batch_norm.kind": Key(
         choice("batch", "group_norm", "layer_norm", "frozen", "none"),
         "what stands in place of the model's batch-norm layers",
@@ -105,6 +115,8 @@ KEYS: dict[str, Key] = {
     "optimizer.lr": Key(number(at_least=0), "learning rate, before lr_schedule; there is no upper bound"),
     "optimizer.weight_decay": Key(number(at_least=0), "weight decay", is_optional=True),
     "optimizer.momentum": Key(number(at_least=0, below=1), "of SGD", is_optional=True),
+    "optimizer.betas": Key(BETAS, "of Adam: how much of its two averages each iteration keeps", is_optional=True),
+    "optimizer.eps": Key(number(at_least=0), "of Adam: added to the root of the second average", is_optional=True),
     "optimizer.clip_norm": Key(number(above=0) | NULL, "clip the gradient to this global norm"),
     "optimizer.decay_norms": Key(FLAG, "false spares norms and biases from weight decay"),
     "lr_schedule._target_": _CLASS,

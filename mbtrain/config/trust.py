@@ -22,6 +22,7 @@ TRUSTED = {
     "optimizer": ("torch.optim",),
     "lr_schedule": ("mbtrain.plan",),
     "batch_schedule": ("mbtrain.plan",),
+    "scaling": ("mbtrain.plan",),
     "probe": ("mbtrain.probes",),
     "tracker": ("mbtrain.trackers",),
     "trainer": ("pytorch_lightning.callbacks", "pytorch_lightning.profilers"),

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbtrain.core.gradient import mean_gradient
-from mbtrain.data.loader import Micro, MiniBatch
+from mbtrain.data.loader import Cut, Micro, MiniBatch
 from mbtrain.losses.contract import Loss, losses_of
 from mbtrain.norm.groups import BnGroups
 from mbtrain.optim.clip import clipped, global_norm
 from mbtrain.optim.written_out import Rule, is_known, rule_of
 from mbtrain.plan.refused import Refused
+from mbtrain.plan.run import RunPlan
 
 # More sizes, or micro-batches in one iteration, than these would compile for longer than they run.
 MOST_SIZES, MOST_MICRO_BATCHES = 8, 16
@@ -160,35 +161,55 @@ def _cache() -> str:
     return os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(home, "mbtrain", "compiled")))
 
 
-def obstacle(
+def compiled_sizes(
     config: Mapping[str, Any],
+    chosen: str | None,
+    plan: RunPlan,
+    cut: Cut,
     *,
-    optimizer: torch.optim.Optimizer,
     model: nn.Module,
+    optimizer: torch.optim.Optimizer,
     in_memory: bool,
-    num_sizes: int | None,
-    num_micro_batches: int,
-) -> str | None:
-    """Why this run cannot be compiled, in words; None where it can be. `num_sizes` None: not known ahead."""
-    import torch._dynamo
+    scales: bool,
+) -> tuple[tuple[int, ...], str]:
+    """The sizes of mini-batch to compile, and what the plan line says of it; raises Refused with the reason.
+
+    `chosen` is the engine of a run that goes on; `scales`: the optimizer's options follow the batch size.
+    """
+    wanted = chosen or config["trainer"]["engine"]
+    if wanted == "eager" or (wanted == "auto" and plan.num_iterations < WORTH_COMPILING):
+        return (), " (eager: too short to pay for compiling)" if wanted == "auto" else ""
+    sizes = tuple(sorted({min(size, plan.num_samples) for _, size in plan.batch_sizes.steps}))
+    most = max(len(cut(size)) for size in sizes)
+    reasons = {
+        "its batch sizes are not known ahead": not plan.is_counted,
+        f"{len(sizes)} batch sizes would be compiled each, {MOST_SIZES} is the most": len(sizes) > MOST_SIZES,
+        "scaling moves the optimizer's options with the batch size": scales and len(sizes) > 1,
+        f"{most} micro-batches take too long to compile, {MOST_MICRO_BATCHES} is the most": most > MOST_MICRO_BATCHES,
+        "the data are not in memory": not in_memory,
+        "only SGD and AdamW are written out": not is_known(optimizer),
+        **_obstacles(config, model),
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    if reason is None:
+        return sizes, " (compiled)"
+    if wanted == "auto":
+        return (), f" (eager: {reason})"
+    raise Refused(f"trainer.engine=compiled: {reason}: set trainer.engine=eager")
+
+
+def _obstacles(config: Mapping[str, Any], model: nn.Module) -> dict[str, bool]:
+    import torch._dynamo.config as dynamo
 
     searched = config["batch"]["micro_size"]
-    cumulative = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.momentum is None]
-    reasons = {
-        "this torch cannot trace autograd.grad, 2.13 can": not hasattr(torch._dynamo.config, "trace_autograd_ops"),
+    norms = [one for one in model.modules() if isinstance(one, _BatchNorm)]
+    return {
+        "this torch cannot trace autograd.grad, 2.13 can": not hasattr(dynamo, "trace_autograd_ops"),
         "there is no C++ compiler": shutil.which(os.environ.get("CXX", "g++")) is None,
         "probes look at gradients": bool(config["probe"]),
         "callbacks of yours may": bool(config["trainer"]["extra"].get("callbacks")),
         "nonfinite=skip takes updates back": config["nonfinite"] == "skip",
         "trainer.precision=16-mixed scales the loss": config["trainer"]["precision"] == "16-mixed",
-        f"{num_micro_batches} micro-batches take too long to compile, {MOST_MICRO_BATCHES} is the most": (
-            num_micro_batches > MOST_MICRO_BATCHES
-        ),
-        "its batch sizes are not known ahead": num_sizes is None,
-        f"{num_sizes} batch sizes would be compiled each, {MOST_SIZES} is the most": (num_sizes or 0) > MOST_SIZES,
-        "only SGD and AdamW are written out": not is_known(optimizer),
         f"batch.micro_size={searched} is searched for on the eager iteration": isinstance(searched, str),
-        "the data are not in memory": not in_memory,
-        "batch norm with momentum null counts on the host": bool(cumulative),
+        "batch norm with momentum null counts on the host": any(one.momentum is None for one in norms),
     }
-    return next((reason for reason, holds in reasons.items() if holds), None)

@@ -23,6 +23,7 @@ from mbtrain.training.halving import Halving
 from mbtrain.training.metrics import Scores
 from mbtrain.training.recorder import Recorder
 from mbtrain.training.replay import Inspector
+from mbtrain.training.scaled import ScaledValues
 from mbtrain.training.update import Update
 from mbtrain.training.validation import Validation
 
@@ -36,7 +37,7 @@ class Parts:
     groups: BnGroups
     update: Update
     lr_of: Callable[[float], float]
-    base_lr: float
+    scaled: ScaledValues
     clock: Clock
     recorder: Recorder
     scores: Scores
@@ -101,6 +102,7 @@ class MiniBatchModule(pl.LightningModule):
         model, loss = parts.model, parts.loss
         parts.recorder.begin()
         parts.clock.is_touched = self._has_buffers
+        parts.scaled.follow(iteration)
         if parts.engine is not None and self.inspector is None and parts.engine.takes(mini_batch):
             self._compiled_step(parts.engine, mini_batch)
             return
@@ -136,7 +138,7 @@ class MiniBatchModule(pl.LightningModule):
             extra |= probe(self._trained)
         for hook in self._before_step:
             hook(self.trainer, self, parts.update.optimizer)
-        lr = parts.base_lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
+        lr = parts.scaled.lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
         parts.clock.is_touched = True
         updated: bool | Tensor = parts.update.step(lr=lr, num_samples=iteration.size)
         if parts.gate is not None:
@@ -150,7 +152,7 @@ class MiniBatchModule(pl.LightningModule):
     def _compiled_step(self, engine: CompiledEngine, mini_batch: MiniBatch) -> None:
         """What training_step does, where one compiled function does most of it."""
         parts, iteration = self.parts, mini_batch.iteration
-        lr = parts.base_lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
+        lr = parts.scaled.lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
         seed_iteration(parts.seed, iteration.index, mini_batch.device)
         parts.clock.is_touched = True
         done = engine(mini_batch, lr)
@@ -180,6 +182,7 @@ class MiniBatchModule(pl.LightningModule):
         self._started_at = self.parts.clock.done
         self.trainer.should_stop = self.parts.validation.should_stop
         if self.parts.engine is not None and self.inspector is None:
+            self.parts.scaled.follow(self.parts.clock.next)
             with self.trainer.precision_plugin.train_step_context():
                 self.parts.engine.warm_up()
         self.parts.recorder.start()
@@ -235,6 +238,7 @@ class MiniBatchModule(pl.LightningModule):
             "validation": self.parts.validation.state(),
             "plan": self.parts.clock.plan.state(),
             "ema": None if ema is None else ema.average,
+            "scaling": self.parts.scaled.history,
             **self.parts.origin,
         }
 
@@ -244,5 +248,6 @@ class MiniBatchModule(pl.LightningModule):
         self.parts.clock.done = ours["iterations"]
         self.parts.recorder.load(ours["recorder"])
         self.parts.validation.load(ours["validation"])
+        self.parts.scaled.history = list(ours["scaling"])
         if self.parts.update.ema is not None:
             self.parts.update.ema.load(ours["ema"])

@@ -12,6 +12,11 @@ from mbtrain.plan.refused import Refused
 from mbtrain.study.design import design_of
 
 CHOICES = sorted(f"{file.parent.name}={file.stem}" for file in conf_dir().glob("*/*.yaml"))
+# A choice that says nothing without a word that only the user can give.
+NEEDS = {f"scaling={rule}": ["scaling.reference_size=32"] for rule in ("linear", "sqrt")}
+NEEDS |= {
+    f"scaling={rule}": ["scaling.reference_size=32", "optimizer=adamw"] for rule in ("adam_sqrt", "adam_half_life")
+}
 
 
 def test_the_default_config_passes() -> None:
@@ -20,7 +25,7 @@ def test_the_default_config_passes() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_passes(choice: str) -> None:
-    values = composed([choice])
+    values = composed([choice, *NEEDS.get(choice, [])])
     # A study is no part of a run's config: it has a design of its own.
     if (study := values.pop("study", None)) is not None:
         assert design_of(study).cases
