@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from mbtrain.compatibility import name_of, try_out
 from mbtrain.config.build import build, find
 from mbtrain.config.scaling import scaling_of
 from mbtrain.config.schedules import batch_schedule_of, lr_schedule_of
@@ -21,7 +22,7 @@ from mbtrain.data.loader import Batches, Cut, Loader, Order
 from mbtrain.data.prepare import Data, Options, prepare
 from mbtrain.data.sources import DatasetSource, MemorySource, Source
 from mbtrain.data.splits import as_splits
-from mbtrain.losses.contract import Loss, as_loss, losses_of, takes_reduction
+from mbtrain.losses.contract import Loss, as_loss, takes_reduction
 from mbtrain.norm.convert import convert
 from mbtrain.norm.groups import BnGroups, has_batch_norm
 from mbtrain.optim.ema import Ema
@@ -34,7 +35,7 @@ from mbtrain.plan.run import RunPlan
 from mbtrain.probes.contract import Scheduled
 from mbtrain.training.compiled import compiled_sizes
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
-from mbtrain.training.place import Trial, device_of, dtype_of, num_cores, threads_for, tried
+from mbtrain.training.place import device_of, dtype_of, num_cores, threads_for
 from mbtrain.training.scaled import ScaledValues
 
 ORDER_STREAM = 7
@@ -133,7 +134,7 @@ def assemble(
     if isinstance(loss, nn.Module):
         loss.to(device)
     scores = _scores(data, loss, config)
-    trial = _try_out(config, data, model, loss, num_outputs)
+    trial = try_out(config, data, model, loss, num_outputs)
     cutting = cutting_of(config, plan, has_bn=has_batch_norm(model), is_flat=trial.values_per_channel == 1)
     cores = num_cores() if cores is None else cores
     work = trial.flops * cutting.micro_size
@@ -177,10 +178,6 @@ def assemble(
         compiled_sizes=sizes,
         is_flat=trial.values_per_channel == 1,
     )
-
-
-def _name(node: Mapping[str, Any]) -> str:
-    return str(node["_target_"]).rsplit(".", 1)[-1]
 
 
 def _place(config: Mapping[str, Any]) -> tuple[torch.device, torch.dtype]:
@@ -278,7 +275,7 @@ def _loss(config: Mapping[str, Any], num_outputs: int) -> Any:
     options = {name: value for name, value in node.items() if name != "_target_"}
     for name in options:
         if name not in asked:
-            raise Refused(f"loss.{name}={options[name]}: {_name(node)} takes no {name}; it takes {', '.join(asked)}")
+            raise Refused(f"loss.{name}={options[name]}: {name_of(node)} takes no {name}; it takes {', '.join(asked)}")
     return functools.partial(target, **{name: value for name, value in offered.items() if name in asked} | options)
 
 
@@ -288,41 +285,11 @@ def _scores(data: Data, loss: Any, config: Mapping[str, Any]) -> Scores:
     return ClassScores(ignore_index=config["loss"].get("ignore_index"))
 
 
-def _try_out(config: Mapping[str, Any], data: Data, model: nn.Module, loss: Loss, num_outputs: int) -> Trial:
-    """One sample through model and loss, without a trace: shapes and types go together, or Refused."""
-    source = data.train
-    inputs, target = source.slice(0, 1) if isinstance(source, MemorySource) else source.convert(source.fetch([0]))
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            trial = tried(model.eval(), inputs)
-            _check_pair(config, trial.output, target, num_outputs)
-            losses_of(loss, trial.output, target)
-    except Refused:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        shape = list(inputs.shape[1:]) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Refused(
-            f"model={_name(config['model'])} and loss={_name(config['loss'])} do not take the data "
-            f"(one sample has shape {shape}, target {target.dtype}): {reason}"
-        ) from error
-    finally:
-        model.train(was_training)
-    return trial
-
-
-def _check_pair(config: Mapping[str, Any], output: Any, target: torch.Tensor, num_outputs: int) -> None:
-    """Catch the pairs of loss and target that torch computes without a word."""
-    name = _name(config["loss"])
-    if name.startswith("CrossEntropy") and target.is_floating_point():
-        raise Refused(f"loss={name}: the targets are numbers, not classes: take loss=mse, or give whole-number targets")
-    if name in ("MeanSquaredError", "MeanAbsoluteError", "MSELoss", "L1Loss") and not target.is_floating_point():
-        raise Refused(f"loss={name}: the targets are classes, not numbers: take loss=cross_entropy")
-    if isinstance(output, torch.Tensor) and name.startswith("CrossEntropy") and output.shape[1:2] != (num_outputs,):
-        raise Refused(
-            f"model={_name(config['model'])}: gives {list(output.shape)[1:]} outputs for {num_outputs} classes"
-        )
+def _trained(config: Mapping[str, Any], model: nn.Module) -> list[nn.Parameter]:
+    parameters = [one for one in model.parameters() if one.requires_grad]
+    if not parameters:
+        raise Refused(f"model={name_of(config['model'])}: has no parameter to train")
+    return parameters
 
 
 def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optimizer:
@@ -335,7 +302,7 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     try:
         optimizer = build(node, key="optimizer", trust=config["trust"], offered=offered, leave=leave)
     except (ValueError, TypeError) as error:
-        raise error if isinstance(error, Refused) else Refused(f"optimizer={_name(node)}: {error}") from error
+        raise error if isinstance(error, Refused) else Refused(f"optimizer={name_of(node)}: {error}") from error
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise Refused(f"optimizer._target_={node['_target_']}: gives a {type(optimizer).__name__}, not an Optimizer")
     return optimizer
@@ -347,7 +314,7 @@ def _scaled(
     """What follows the batch size; Refused where the rule is not defined for some size of the run."""
     lr, group_size = config["optimizer"]["lr"], config["batch_norm"]["group_size"]
     scaled = ScaledValues(scaling_of(config), optimizer, model, lr=lr, group_size=group_size)
-    for size in plan.sizes:
+    for size in {*plan.sizes, plan.largest_size}:
         scaled.lines(size)
     return scaled
 
@@ -367,7 +334,7 @@ def _callbacks(config: Mapping[str, Any]) -> tuple[pl.Callback, ...]:
         key = f"trainer.extra.callbacks[{index}]"
         callback = build(node, key=key, trust=config["trust"])
         if not isinstance(callback, pl.Callback):
-            raise Refused(f"{key}: {_name(node)} is no Lightning callback")
+            raise Refused(f"{key}: {name_of(node)} is no Lightning callback")
         built.append(callback)
     return tuple(built)
 

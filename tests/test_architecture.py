@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "training": BLOCKS | {"log"},
     "run_folder": {"config", "log", "plan"},
     "side_process": {"plan", "trackers"},
-    "assembly": BLOCKS | {"config", "cutting", "training", "finished_run"},
+    "compatibility": {"data", "losses", "plan", "training"},
+    "assembly": BLOCKS | {"compatibility", "config", "cutting", "training", "finished_run"},
     "cutting": {"plan"},
     "micro_size": BLOCKS | {"assembly", "cutting", "training"},
     "outcome": BLOCKS | {"assembly", "training"},
@@ -39,7 +40,8 @@ MAY_IMPORT = {
     "__main__": {"config", "launch", "plan", "study"},
 }
 HEAVY = {
-    "torch": BLOCKS - {"plan"} | {"training", "assembly", "outcome", "finished_run", "__init__", "study", "trackers"},
+    "torch": BLOCKS - {"plan"}
+    | {"training", "assembly", "compatibility", "outcome", "finished_run", "__init__", "study", "trackers"},
     "pytorch_lightning": {"training", "assembly", "attempt", "outcome"},
     "hydra": {"__main__", "config", "study"},
     "omegaconf": {"__main__", "config", "study"},

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mbtrain.config.build import build
+from mbtrain.config.schedules import is_constant
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.scaling import Scaling, typed
 
@@ -26,8 +27,10 @@ def scaling_conflicts(config: Mapping[str, Any]) -> Iterator[str]:
             f"scaling.reference_size=null: scaling={name} needs the batch size that optimizer.lr and the other values "
             "are meant for, such as scaling.reference_size=32"
         )
+    if name != "none" and typed(config["batch_schedule"]["_target_"]) == "grow":
+        yield f"scaling={name}: would give back the noise that batch_schedule=grow takes away: set scaling=none"
     # An optimizer that does not say its betas has torch's: known once it is built.
-    elif size != "all" and ("betas" in optimizer or optimizer["_target_"] == "torch.optim.SGD"):
+    elif size != "all" and is_constant(config) and ("betas" in optimizer or optimizer["_target_"] == "torch.optim.SGD"):
         try:
             # Rules of ours take no options of their own; one that is given is told of elsewhere.
             if node["_target_"].startswith("mbtrain.") and set(node) == {"_target_", *OPTIONS}:

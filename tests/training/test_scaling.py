@@ -22,22 +22,13 @@ from tests.training.test_resume import check_same_run, train_with_kills
 SHORT = ["duration=1ep", "batch.size=96", "trainer.precision=64-true"]
 MEANT = ["scaling.reference_size=32"]
 NET = ["model=cnn", "model.channels=[4]"]
+# Five mini-batches of 32, five of 96, thirteen of 48 and a tail of 30.
+MOVING = ["batch.size=32", "batch_schedule=stepwise", "batch_schedule.at=160sp:96 640sp:48"]
 
 
 def same_weights(one: Any, other: Any) -> bool:
     a, b = final_weights(one.run_dir), final_weights(other.run_dir)
     return all(torch.equal(a[name], b[name]) for name in a)
-
-
-@pytest.fixture
-def growing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The batch size in force, as a schedule would have it: 32 for five iterations, then 96, at last 48."""
-    plain = RunPlan.iteration
-
-    def scheduled(plan: RunPlan, index: int) -> Iteration:
-        return plain(plan, index)._replace(batch_size=32 if index < 5 else 96 if index < 10 else 48)
-
-    monkeypatch.setattr(RunPlan, "iteration", scheduled)
 
 
 # The command line ----------------------------------------------------------------------------------------------------
@@ -126,16 +117,16 @@ class MomentumToo:
 CHANGING = [
     ["optimizer=adamw", "scaling=adam_sqrt", "scaling.weight_decay=true", "optimizer.decay_norms=false"],
     ["optimizer=adamw", "scaling=adam_half_life", "scaling.batch_norm_momentum=true", "nonfinite=skip", *NET],
-    ["scaling=linear", "scaling.batch_norm_momentum=true", "trainer.loop=stock", *NET],
+    ["scaling=linear", "scaling.batch_norm_momentum=true", *NET],
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", CHANGING, ids=["adam_sqrt", "adam_half_life", "linear"])
 def test_a_run_whose_batch_size_changes_survives_kills(
-    train: Callable[..., Any], tmp_path: Path, growing: None, choice: list[str]
+    train: Callable[..., Any], tmp_path: Path, choice: list[str]
 ) -> None:
-    own = [*SHORT, *MEANT, "checkpoint.every=2it", *choice]
+    own = [*SHORT, *MEANT, *MOVING, "checkpoint.every=2it", *choice]
     whole = train(*own)
     cut = train_with_kills(train, tmp_path / "cut", [3, 5, 6, 11], own)
     check_same_run(cut, whole)
@@ -143,13 +134,13 @@ def test_a_run_whose_batch_size_changes_survives_kills(
     assert [(one["iteration"], one["batch_size"]) for one in whole["scaling"]] == [(1, 32), (6, 96), (11, 48)]
 
 
-def test_the_learning_rate_follows_each_change(train: Callable[..., Any], growing: None) -> None:
-    lr = [row["lr"] for row in rows(train(*SHORT, *MEANT, "scaling=linear").run_dir)]
-    assert lr == [0.1] * 5 + [0.3] * 5 + [0.15] * 4
+def test_the_learning_rate_follows_each_change(train: Callable[..., Any]) -> None:
+    lr = [row["lr"] for row in rows(train(*SHORT, *MEANT, *MOVING, "scaling=linear").run_dir)]
+    assert lr == [0.1] * 5 + [0.3] * 5 + [0.15] * 14
 
 
 def test_every_step_is_taken_with_the_values_of_its_batch_size(
-    train: Callable[..., Any], growing: None, monkeypatch: pytest.MonkeyPatch
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[list[float], float]] = []
     fused = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
@@ -159,9 +150,9 @@ def test_every_step_is_taken_with_the_values_of_its_batch_size(
         fused(*given, **options)
 
     monkeypatch.setattr(torch, "_fused_adamw_", watched)
-    train(*SHORT, *MEANT, "optimizer=adamw", "scaling=adam_sqrt")
+    train(*SHORT, *MEANT, *MOVING, "optimizer=adamw", "scaling=adam_sqrt")
     # torch's own first step, which makes the state, calls the kernel by the same name.
-    assert [betas for betas, _ in seen][-13:] == [[0.9, 0.999]] * 4 + [[0.7, 0.997]] * 5 + [[0.85, 0.9985]] * 4
+    assert [betas for betas, _ in seen][-23:] == [[0.9, 0.999]] * 4 + [[0.7, 0.997]] * 5 + [[0.85, 0.9985]] * 14
     assert [eps for _, eps in seen][-4:] == pytest.approx([1e-8 / 1.5**0.5] * 4, rel=1e-14)
 
 
