@@ -10,9 +10,9 @@ from rich.console import Console
 from mbtrain.assembly import Assembly, plan_of
 from mbtrain.finished_run import save_final
 from mbtrain.log.writer import LogWriter
+from mbtrain.optim.sgd_noise import sgd_noise_of
 from mbtrain.outcome import outcome
 from mbtrain.plan.duration import Duration
-from mbtrain.optim.sgd_noise import sgd_noise_of
 from mbtrain.plan.failed import Failed
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
@@ -54,7 +54,12 @@ class Attempt:
         log = saved["recorder"]["log"] if saved else {}
         observers = (self._bar,) if config["trainer"]["progress"] else ()
         self._writer = LogWriter(folder.path, start=log, observers=observers)
-        self._recorder = Recorder(self._writer, assembly.scores, weights=list(assembly.model.parameters()), noise_scale=sgd_noise_of(assembly.optimizer))
+        self._recorder = Recorder(
+            self._writer,
+            assembly.scores,
+            weights=list(assembly.model.parameters()),
+            noise_scale=sgd_noise_of(assembly.optimizer),
+        )
         keep, unbounded = config["checkpoint"]["keep"], unbounded_buffers(assembly.model)
         self._files = CheckpointFiles(folder.checkpoints, keep=keep, unbounded=unbounded)
         self._seam = Seam(

@@ -19,7 +19,8 @@ class Grow:
     def __init__(self, *, size: int, lr_schedule: object, most: int | None = None) -> None:
         if not isinstance(lr_schedule, Step):
             raise Refused(
-                "batch_schedule=grow: grows where lr_schedule=step would let the learning rate fall: set lr_schedule=step"
+                "batch_schedule=grow: grows where lr_schedule=step would let the learning rate fall: "
+                "set lr_schedule=step"
             )
         if not 0 < lr_schedule.factor < 1:
             raise Refused(
@@ -49,6 +50,4 @@ class Grow:
         """The size before and after each drop."""
         tenth = horizon.num_samples // 10
         limit = max(self._size, tenth if self._most is None else min(self._most, horizon.num_samples))
-        return [
-            min(limit, round(self._size / self._step.factor**drops)) for drops in range(len(self._step.at) + 1)
-        ]
+        return [min(limit, round(self._size / self._step.factor**drops)) for drops in range(len(self._step.at) + 1)]

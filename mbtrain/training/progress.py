@@ -31,7 +31,9 @@ class ProgressBar:
             auto_refresh=False,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=plan.num_iterations if plan.is_counted else None, epoch=f"1/{plan.num_epochs}", rate="", scores="")
+        self._task = self._bar.add_task(
+            "", total=plan.num_iterations if plan.is_counted else None, epoch=f"1/{plan.num_epochs}", rate="", scores=""
+        )
 
     def start(self) -> None:
         """Show the bar."""

@@ -46,7 +46,14 @@ class Recorder:
     in the writer's thread, raised in the training's at its next call to the writer.
     """
 
-    def __init__(self, writer: LogWriter, scores: Scores, *, weights: Sequence[Tensor] = (), noise_scale: NoiseScale | None = None) -> None:
+    def __init__(
+        self,
+        writer: LogWriter,
+        scores: Scores,
+        *,
+        weights: Sequence[Tensor] = (),
+        noise_scale: NoiseScale | None = None,
+    ) -> None:
         self._writer, self._scores, self._watched, self._noise_scale = writer, scores, weights, noise_scale
         self._means, self._elapsed_before = Means(), 0.0
         self._started = self._last_block = time.perf_counter()

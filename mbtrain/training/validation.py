@@ -124,7 +124,6 @@ class Validation(Evaluation):
         self.should_stop = state["should_stop"]
 
 
-
 def parse_target(text: str) -> tuple[str, Callable[[float], bool]]:
     """`val/loss<1.6` as (key, test of a value)."""
     match = re.fullmatch(r"\s*(val/\w+)\s*(<=|>=|<|>)\s*([-+.\deE]+)\s*", text)

@@ -13,6 +13,9 @@ from mbtrain.study.design import design_of
 
 CHOICES = sorted(f"{file.parent.name}={file.stem}" for file in conf_dir().glob("*/*.yaml"))
 
+# What some choices ask for besides.
+NEEDS = {"batch_schedule=grow": ["lr_schedule=step"]}
+
 
 def test_the_default_config_passes() -> None:
     check(composed([]))
@@ -20,7 +23,7 @@ def test_the_default_config_passes() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_passes(choice: str) -> None:
-    values = composed([choice])
+    values = composed([choice, *NEEDS.get(choice, [])])
     # A study is no part of a run's config: it has a design of its own.
     if (study := values.pop("study", None)) is not None:
         assert design_of(study).cases
