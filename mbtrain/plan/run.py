@@ -18,8 +18,8 @@ class RunPlan:
     """Every epoch of `num_samples` cut into mini-batches, until `duration` is reached.
 
     Their size is `batch_size`, or what `schedule` makes of it. A Duration is reached by the first iteration that ends
-    at or after it. With `drop_last` the ragged tail of an epoch is left out, and an epoch (`1ep`) is what is left; under
-    a schedule, where epochs would not be of one length then, Durations count what is left out as gone past.
+    at or after it. With `drop_last` the ragged tail of an epoch is left out, and an epoch (`1ep`) is what is left;
+    under a schedule, where epochs would not be of one length then, Durations count what is left out as gone past.
 
     >>> RunPlan(num_samples=100, batch_size=32, duration=Duration.parse("2ep")).num_iterations
     8
