@@ -147,3 +147,19 @@ def test_groups_stay_while_the_mini_batch_outgrows_the_micro_batch(train: Callab
     )
     table = rows(run.run_dir)
     assert {row["num_micro_batches"] for row in table} == {1, 2, 3, 4}
+
+
+class Once:
+    """A schedule of one's own: doubled after a hundred samples."""
+
+    def __init__(self, *, size: int) -> None:
+        self._size = size
+
+    def __call__(self, horizon: Any) -> list[tuple[int, int]]:
+        return [(0, self._size), (100, 2 * self._size)]
+
+
+def test_ones_own_schedule_trains(train: Callable[..., Any]) -> None:
+    own = "batch_schedule._target_=tests.training.test_batch_schedule.Once"
+    table = rows(train("trust=[tests]", own, "duration=1ep", "batch.size=20").run_dir)
+    assert [row["batch_size"] for row in table][:7] == [20, 20, 20, 20, 20, 40, 40]
