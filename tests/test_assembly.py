@@ -51,6 +51,16 @@ def assembled(*overrides: str) -> Assembly:
             "(batch.micro_size=30 rounded down to 24, whole groups of 8)",
         ),
         (
+            ["batch_schedule=ramp", "batch.micro_size=16"],
+            "batch 8, 16 from 1.25ep, 32 from 2.5ep (32 = 2 micro-batches of 16); "
+            "1,294 samples, 162 iterations in the first epoch, 41 in the last; 612 in all",
+        ),
+        (
+            ["batch_schedule=plateau"],
+            "batch 32, up to 129 as results decide; 1,294 samples, "
+            "41 iterations per epoch at first; how many in all is not known ahead",
+        ),
+        (
             ["batch_norm=ghost"],
             "batch 32; 1,294 samples, 41 iterations per epoch, the last of 14; 410 in all "
             "(no batch norm in use: batch_norm.group_size=32 changes nothing)",

@@ -85,7 +85,7 @@ def _of_batch_schedule(config: Mapping[str, Any]) -> Iterator[str]:
         )
     if config["trainer"]["loop"] == "stock":
         yield (
-            f"trainer.loop=stock: takes every epoch for as long as the first, which batch_schedule={name} does not keep: "
+            f"trainer.loop=stock: takes each epoch for as long as the first, not so under batch_schedule={name}: "
             "use trainer.loop=lean"
         )
 

@@ -28,8 +28,8 @@ class Passes:
         """The run's length in samples."""
         if self._duration.unit == "it":
             raise Refused(
-                f"duration={self._duration}: how many samples iterations hold is what the batch schedule decides by the "
-                "run's length: give the duration in ep or sp"
+                f"duration={self._duration}: how many samples iterations hold is decided by the batch schedule, which "
+                "goes by the run's length: give the duration in ep or sp"
             )
         return self.samples(self._duration)
 

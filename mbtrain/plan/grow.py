@@ -19,7 +19,8 @@ class Grow:
     def __init__(self, *, size: int, lr_schedule: object, most: int | None = None) -> None:
         if not isinstance(lr_schedule, Step):
             raise Refused(
-                "batch_schedule=grow: grows where lr_schedule=step would let the learning rate fall: set lr_schedule=step"
+                "batch_schedule=grow: grows where lr_schedule=step would let the learning rate fall: "
+                "set lr_schedule=step"
             )
         if not 0 < lr_schedule.factor < 1:
             raise Refused(

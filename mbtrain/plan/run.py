@@ -17,9 +17,9 @@ Factor = Callable[[float], float]
 class RunPlan:
     """Every epoch of `num_samples` cut into mini-batches, until `duration` is reached.
 
-    Their size is `batch_size`, or what `schedule` makes of it. A Duration is reached by the first iteration that ends at
-    or after it. With `drop_last` the ragged tail of an epoch is left out, and an epoch (`1ep`) is what is left; under a
-    schedule, where epochs would not be of one length then, Durations count what is left out as gone past.
+    Their size is `batch_size`, or what `schedule` makes of it. A Duration is reached by the first iteration that ends
+    at or after it. With `drop_last` the ragged tail of an epoch is left out, and an epoch (`1ep`) is what is left;
+    under a schedule, where epochs would not be of one length then, Durations count what is left out as gone past.
 
     >>> RunPlan(num_samples=100, batch_size=32, duration=Duration.parse("2ep")).num_iterations
     8
@@ -126,7 +126,7 @@ class RunPlan:
     # A schedule that reads results ------------------------------------------------------------------------------------
 
     def see(self, values: Mapping[str, float], *, done: int) -> None:
-        """Show results to the schedule after iteration `done` (from 1): what it makes of them holds from the next on."""
+        """Show results to the schedule after iteration `done` (from 1); a new size holds from the next one on."""
         if not isinstance(self.schedule, ReadingSchedule):
             return
         size = self.schedule.see(values)

@@ -85,6 +85,11 @@ def design_of(node: Mapping[str, Any]) -> Design:
         raise Refused(f"study.scale={node['scale']}: no such scale{hint}; choose from {', '.join(scales)}")
     scale = scales[node["scale"]]
     arms = {name: tuple(overrides) for name, overrides in node["arms"].items()}
+    for override in (*node["overrides"], *(one for arm in arms.values() for one in arm)):
+        if override.startswith("batch_schedule=") and override != "batch_schedule=constant":
+            raise Refused(
+                f"study: {override}: arms are given one time by the size of their mini-batch, which must stay"
+            )
     primary = Contrast(**node["primary"])
     for key, arm in (
         ("reference", node["reference"]),

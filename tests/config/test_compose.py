@@ -18,6 +18,9 @@ NEEDS |= {
     f"scaling={rule}": ["scaling.reference_size=32", "optimizer=adamw"] for rule in ("adam_sqrt", "adam_half_life")
 }
 
+# What some choices ask for besides.
+NEEDS = {"batch_schedule=grow": ["lr_schedule=step"]}
+
 
 def test_the_default_config_passes() -> None:
     check(composed([]))

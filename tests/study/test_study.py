@@ -97,6 +97,7 @@ def test_interrupted_study_says_that_it_goes_on(start_command: Callable[..., Pro
         (["study.primary.budget=money"], "study.primary.budget=money: choose from samples, updates, time"),
         (["study.margin=0"], "study.margin=0: must be a number above 0"),
         (["batch.sise=3"], "batch.sise"),
+        (["study.overrides=['batch_schedule=ramp']"], "study: batch_schedule=ramp: arms are given one time"),
         (["-m", "seed=1,2"], "-m: a study makes its own runs"),
     ],
 )

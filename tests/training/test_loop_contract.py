@@ -143,6 +143,7 @@ def test_first_row_has_exactly_the_documented_keys(train: Callable[..., Any]) ->
         "updated",
         "lr",
         "train/loss",
+        "noise_scale_sgd",
         "train/accuracy",
         "time/iteration_s",
         "time/elapsed_s",

@@ -1,0 +1,165 @@
+"""Every batch schedule trains, sees each sample once an epoch, and survives kills bit-exactly."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mbtrain.plan.refused import Refused
+from tests.conftest import rows
+from tests.test_kills import check_same, exit_code, is_alive, wait_for_growth
+from tests.test_kills import fork as fork  # a fixture
+from tests.training.test_resume import check_same_run, train_with_kills
+
+NUM_SAMPLES = 1294
+PLATEAU = ["batch_schedule=plateau", "batch_schedule.patience=1", "batch_schedule.reads=val/accuracy"]
+CHOICES = [
+    ["batch_schedule=ramp"],
+    ["batch_schedule=ramp", "batch_schedule.shape=straight", "batch.drop_last=true"],
+    ["batch_schedule=linear", "batch.size=100", "batch.micro_size=30"],
+    ["batch_schedule=stepwise", "batch_schedule.at='0ep:20 0.4ep:64 50%:200'", "dataset.workers=0"],
+    ["batch_schedule=grow", "lr_schedule=step", "batch_schedule.most=200"],
+    [*PLATEAU, "validate.every=0.3ep"],
+    [*PLATEAU, "validate.every=0.3ep", "dataset.workers=0"],
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_each_sample_is_seen_once_an_epoch(train: Callable[..., Any], choice: list[str]) -> None:
+    run = train("duration=2ep", *choice)
+    table = rows(run.run_dir)
+    fewest = NUM_SAMPLES - 31 if "batch.drop_last=true" in choice else NUM_SAMPLES
+    for epoch in (0, 1):
+        assert fewest <= sum(row["batch_size"] for row in table if row["epoch"] == epoch) <= NUM_SAMPLES
+    assert run["samples_seen"] == table[-1]["samples_seen"] == sum(row["batch_size"] for row in table)
+    assert len({row["batch_size"] for row in table[:-1]}) > 2
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Path, choice: list[str]) -> None:
+    overrides = ["duration=2ep", "checkpoint.every=3it", "ema=1ep", "lr_schedule.warmup=10%", *choice]
+    whole = train(*overrides)
+    # Among them the first iterations, and ones in the middle of an epoch whose size has just moved.
+    at = [1, 4, 14, whole["iterations"] // 2, whole["iterations"] - 2]
+    check_same_run(train_with_kills(train, tmp_path / "cut", at, overrides), whole)
+
+
+@pytest.mark.slow
+def test_workers_that_have_gone_ahead_fetch_again_where_results_move_the_size(train: Callable[..., Any]) -> None:
+    overrides = ["duration=2ep", "validate.every=0.3ep", *PLATEAU]
+    check_same_run(train(*overrides, "dataset.workers=2"), train(*overrides, "dataset.workers=0"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", [["batch_schedule=ramp", "batch_schedule.over=30ep"], PLATEAU], ids=str)
+def test_ten_kills_leave_the_run_as_it_would_have_been(
+    fork: Callable[..., int], tmp_path: Path, choice: list[str]
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert exit_code(fork(*choice, f"run_dir={whole}")) == 0
+    draw, num_killed = random.Random(3), 0
+    while num_killed < 10:
+        child = fork(*choice, f"run_dir={cut}")
+        wait_for_growth(child, cut / "iterations.jsonl")
+        time.sleep(draw.uniform(0, 0.05))
+        if not is_alive(child):
+            break
+        os.kill(child, signal.SIGKILL)
+        assert exit_code(child) == -signal.SIGKILL
+        num_killed += 1
+    assert exit_code(fork(*choice, f"run_dir={cut}")) == 0
+    assert num_killed >= 3, "the run was over before it could be killed"
+    check_same(whole, cut)
+
+
+def test_longer_run_with_the_same_sizes_so_far_goes_on(train: Callable[..., Any], tmp_path: Path) -> None:
+    choice = ["batch_schedule=ramp", "batch_schedule.over=1.5ep"]
+    train(f"run_dir={tmp_path}/run", "duration=1ep", *choice)
+    check_same_run(
+        train(f"run_dir={tmp_path}/run", "duration=2ep", *choice),
+        train("duration=2ep", *choice),
+    )
+
+
+def test_longer_run_whose_sizes_would_have_differed_is_refused(train: Callable[..., Any], tmp_path: Path) -> None:
+    train(f"run_dir={tmp_path}/run", "duration=1ep", "batch_schedule=linear")
+    with pytest.raises(Refused, match="duration=2ep: under this batch_schedule the first .* other mini-batches"):
+        train(f"run_dir={tmp_path}/run", "duration=2ep", "batch_schedule=linear")
+
+
+def test_noise_scale_of_sgd_is_the_same_curve_whether_the_rate_falls_or_the_batch_grows(
+    train: Callable[..., Any],
+) -> None:
+    step = ["duration=4ep", "lr_schedule=step", "lr_schedule.factor=0.5", "optimizer.momentum=0.8", "batch.size=30"]
+    curves = []
+    for choice in ("constant", "grow"):
+        table = rows(train(*step, f"batch_schedule={choice}").run_dir)
+        full = [row for row in table if row["batch_size"] % 30 == 0]
+        curves.append({row["samples_seen"] // NUM_SAMPLES: row["noise_scale_sgd"] for row in full})
+        first = table[0]
+        assert first["noise_scale_sgd"] == pytest.approx(first["lr"] / (30 * 0.2), rel=1e-12)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-12) and len(set(curves[0].values())) == 3
+
+
+def test_noise_scale_of_other_optimizers_is_not_logged(train: Callable[..., Any]) -> None:
+    assert "noise_scale_sgd" not in rows(train("optimizer=adamw", "duration=1it").run_dir)[0]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (["batch_schedule=ramp", "batch.size=all"], "batch.size=all: the whole set cannot grow"),
+        (["batch_schedule=ramp", "batch.accumulate=4"], "batch.accumulate=4: the size moves under batch_schedule=Ramp"),
+        (["batch_schedule=ramp", "trainer.loop=stock"], "trainer.loop=stock: takes each epoch for as long"),
+        (["batch_schedule=ramp", "duration=50it"], "duration=50it: with batch_schedule=Ramp give it in ep or sp"),
+        ([*PLATEAU, "duration=50it"], "duration=50it: with batch_schedule=Plateau give it in ep or sp"),
+        ([*PLATEAU, "batch.drop_last=true"], "batch.drop_last=true: which samples would be left out"),
+        ([*PLATEAU, "validate.every=null"], "validate.every=null: batch_schedule=Plateau reads val/accuracy"),
+        ([*PLATEAU, "dataset.val_fraction=0"], "batch_schedule.reads=val/accuracy: there is no validation set"),
+        ([*PLATEAU, "lr_schedule.warmup=5it"], "5it: how many samples iterations hold is not known ahead"),
+        (["batch_schedule=grow"], "batch_schedule=grow: grows where lr_schedule=step would"),
+        (["batch_schedule=ramp", "batch_schedule.strat=4"], "batch_schedule.strat=4: .*did you mean"),
+        (
+            ["batch_schedule=ramp", "model=cnn", "batch.micro_size=16"],
+            "batch.micro_size=16 splits the mini-batch of 32, over all of which batch norm is taken",
+        ),
+        (
+            [*PLATEAU, "model=cnn", "batch.micro_size=64"],
+            "batch.micro_size=64 splits the mini-batch of 129, over all of which batch norm is taken",
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_refused(train: Callable[..., Any], choice: list[str], message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        train("duration=1ep", *choice)
+
+
+def test_groups_stay_while_the_mini_batch_outgrows_the_micro_batch(train: Callable[..., Any]) -> None:
+    run = train(
+        *["model=cnn", "model.channels=[2,3]", "duration=1ep", "batch_schedule=linear", "batch.size=64"],
+        *["batch.micro_size=16", "batch_norm.group_size=8"],
+    )
+    table = rows(run.run_dir)
+    assert {row["num_micro_batches"] for row in table} == {1, 2, 3, 4}
+
+
+class Once:
+    """A schedule of one's own: doubled after a hundred samples."""
+
+    def __init__(self, *, size: int) -> None:
+        self._size = size
+
+    def __call__(self, horizon: Any) -> list[tuple[int, int]]:
+        return [(0, self._size), (100, 2 * self._size)]
+
+
+def test_ones_own_schedule_trains(train: Callable[..., Any]) -> None:
+    own = "batch_schedule._target_=tests.training.test_batch_schedule.Once"
+    table = rows(train("trust=[tests]", own, "duration=1ep", "batch.size=20").run_dir)
+    assert [row["batch_size"] for row in table][:7] == [20, 20, 20, 20, 20, 40, 40]
