@@ -17,7 +17,7 @@ from mbtrain.config.compose import composed
 from mbtrain.data.loader import MiniBatch
 from mbtrain.micro_size import with_micro_size
 from mbtrain.plan.refused import Refused
-from mbtrain.training.rehearsal import Rehearsal
+from mbtrain.training.dry_run import DryRun
 from tests.conftest import QUIET, final_weights, relative_difference, rows
 from tests.memory import Memory
 
@@ -200,7 +200,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], float | 
     """Have an update take the seconds that a function of its number of micro-batches says."""
 
     def take(seconds_of: Callable[[int], float | None]) -> None:
-        monkeypatch.setattr(Rehearsal, "seconds", lambda self, cut: seconds_of(len(cut)))
+        monkeypatch.setattr(DryRun, "seconds", lambda self, cut: seconds_of(len(cut)))
 
     return take
 
@@ -241,7 +241,7 @@ def test_what_was_found_is_used_again_without_a_search(
     memory.limit(60)
     overrides = [*SHORT, *CNN, f"batch.micro_size={wanted}", f"run_dir={tmp_path}/run"]
     first = train(*overrides)
-    monkeypatch.setattr(micro_size_module, "_rehearsal", lambda *_: pytest.fail("searched again"))
+    monkeypatch.setattr(micro_size_module, "_dry_run", lambda *_: pytest.fail("searched again"))
     longer = train(*overrides, "duration=2ep")
     assert longer["chosen"] == first["chosen"]
     assert json.loads((tmp_path / "run" / "chosen.json").read_text())["micro_size"] == first["chosen"]["micro_size"]
@@ -250,7 +250,7 @@ def test_what_was_found_is_used_again_without_a_search(
 def test_rehearsed_mini_batch_is_the_first_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assembly = assemble(composed([*QUIET, *SHORT, "batch.micro_size=auto"]), chosen={})
     seen: list[MiniBatch] = []
-    monkeypatch.setattr(Rehearsal, "runs", lambda self, cut: bool(seen.append(self._mini_batch)) or True)
+    monkeypatch.setattr(DryRun, "runs", lambda self, cut: bool(seen.append(self._mini_batch)) or True)
     with_micro_size(assembly, {}, nothing_told)
     inputs, target = next(iter(seen[0].micro_batches()))[:2]
     positions = torch.from_numpy(assembly.order(0)[:100])

@@ -1,4 +1,4 @@
-"""A rehearsal: whole updates of the true model at some micro size, all of it taken back afterwards."""
+"""A dry run: whole updates of the true model at some micro size, all of it taken back afterwards."""
 
 import gc
 import time
@@ -21,7 +21,7 @@ from mbtrain.training.update import Update
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-class Rehearsal:
+class DryRun:
     """Does the updates of one mini-batch as the run would: forward, backward, optimizer step.
 
     The learning rate is 0: the same kernels and the same memory, and numbers that stay sane however often it is done.
