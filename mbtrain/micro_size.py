@@ -12,8 +12,8 @@ from mbtrain.plan.batch import MicroBatch
 from mbtrain.plan.micro_sizes import MicroSizes, cut_at, halvings
 from mbtrain.plan.refused import Refused
 from mbtrain.training.clock import Clock
+from mbtrain.training.dry_run import DryRun
 from mbtrain.training.halving import out_of_memory
-from mbtrain.training.tryout import Tryout
 from mbtrain.training.update import Update
 
 Tell = Callable[[str], None]
@@ -38,7 +38,7 @@ def with_micro_size(assembly: Assembly, chosen: Mapping[str, Any], tell: Tell) -
     candidates, group_size = _candidates(assembly), assembly.bn_group_size
     cuts = {size: cut_at(candidates[0], size, group_size=group_size) for size in candidates}
     search = _largest if wanted == "auto" else _fastest
-    found = search(_tryout(assembly, candidates[0]), cuts, tell)
+    found = search(_dry_run(assembly, candidates[0]), cuts, tell)
     if found is None:
         raise Refused(out_of_memory(wanted, candidates[-1], group_size, assembly.splits))
     return _cut_by(assembly, MicroSizes(found))
@@ -50,11 +50,11 @@ def _candidates(assembly: Assembly) -> list[int]:
     return halvings(largest, assembly.bn_group_size) if assembly.splits else [largest]
 
 
-def _tryout(assembly: Assembly, size: int) -> Tryout:
+def _dry_run(assembly: Assembly, size: int) -> DryRun:
     config, loader = assembly.config, assembly.loader(Clock(assembly.plan))
     parameters = [one for one in assembly.model.parameters() if one.requires_grad]
     clip_norm = config["optimizer"]["clip_norm"]
-    return Tryout(
+    return DryRun(
         loader.first(size),
         assembly.model,
         assembly.loss,
@@ -65,25 +65,25 @@ def _tryout(assembly: Assembly, size: int) -> Tryout:
     )
 
 
-def _largest(tryout: Tryout, cuts: Cuts, tell: Tell) -> int | None:
+def _largest(dry_run: DryRun, cuts: Cuts, tell: Tell) -> int | None:
     """The first candidate that runs, each really tried."""
     for size, cut in cuts.items():
-        if tryout.runs(cut):
+        if dry_run.runs(cut):
             return size
         tell(f"batch.micro_size=auto: out of memory at {size:,}")
     return None
 
 
-def _fastest(tryout: Tryout, cuts: Cuts, tell: Tell) -> int | None:
+def _fastest(dry_run: DryRun, cuts: Cuts, tell: Tell) -> int | None:
     """The candidate whose median update is shortest, in rounds that take each in turn."""
     if len(cuts) == 1:
         return next(iter(cuts))
-    with tryout.taken_back():
-        first = _first_times(tryout, cuts)
+    with dry_run.taken_back():
+        first = _first_times(dry_run, cuts)
         if not first:
             return None
         num_rounds = max(1, min(ROUNDS, int(SECONDS / sum(first.values()))))
-        rounds = [[tryout.seconds(cuts[size]) for size in first] for _ in range(num_rounds)]
+        rounds = [[dry_run.seconds(cuts[size]) for size in first] for _ in range(num_rounds)]
     columns = dict(zip(first, zip(*rounds, strict=True), strict=True))
     medians = {size: median(times) for size, times in columns.items() if None not in times}
     fastest = min(medians, key=lambda size: medians[size])
@@ -92,11 +92,11 @@ def _fastest(tryout: Tryout, cuts: Cuts, tell: Tell) -> int | None:
     return fastest
 
 
-def _first_times(tryout: Tryout, cuts: Cuts) -> dict[int, float]:
+def _first_times(dry_run: DryRun, cuts: Cuts) -> dict[int, float]:
     """Seconds of one update of each candidate that runs, down to where they have become too slow."""
     found: dict[int, float] = {}
     for size, cut in cuts.items():
-        if tryout.seconds(cut) is None or (seconds := tryout.seconds(cut)) is None:
+        if dry_run.seconds(cut) is None or (seconds := dry_run.seconds(cut)) is None:
             continue
         if found and seconds > TOO_SLOW * min(found.values()):
             break

@@ -14,7 +14,7 @@ from mbtrain.training.module import MiniBatchModule
 class Memory:
     """Raises the device's error after a forward pass in training for which `is_too_much` holds.
 
-    It is asked with the iteration (from 1; 0 in a tryout) and the number of samples. What the pass has moved, it has
+    It is asked with the iteration (from 1; 0 in a dry run) and the number of samples. What the pass has moved, it has
     moved: the error comes after it. `passes` are the sizes of all of them, `num_raised` how many ran out.
     """
 

@@ -9,8 +9,8 @@ from mbtrain.core.out_of_memory import is_out_of_memory
 from mbtrain.data.loader import MiniBatch
 from mbtrain.plan.failed import Failed
 from mbtrain.plan.micro_sizes import MicroSizes, cut_at, halved
+from mbtrain.training.dry_run import clear_memory
 from mbtrain.training.kept import KeptBuffers
-from mbtrain.training.tryout import clear_memory
 
 CURE = "set trainer.activation_checkpointing=true"
 

@@ -1,4 +1,4 @@
-"""Tried out: whole updates of the true model at some micro size, all of it taken back afterwards."""
+"""A dry run: whole updates of the true model at some micro size, all of it taken back afterwards."""
 
 import gc
 import time
@@ -21,7 +21,7 @@ from mbtrain.training.update import Update
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-class Tryout:
+class DryRun:
     """Does the updates of one mini-batch as the run would: forward, backward, optimizer step.
 
     The learning rate is 0: the same kernels and the same memory, and numbers that stay sane however often it is done.
@@ -107,6 +107,7 @@ class Tryout:
 
 def clear_memory() -> None:
     """Give back what nothing refers to any more, before the next try is measured by what is left."""
-    gc.collect()
+    # What a failed pass leaves is young; a whole collection takes half a second beside torch's own objects.
+    gc.collect(1)
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
