@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,12 @@ def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    """Skip what needs a GPU or SLURM where there is none."""
+    skips = {
+        "gpu": pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+        "slurm": pytest.mark.skipif(shutil.which("sbatch") is None, reason="needs SLURM: scripts/slurm_here.sh"),
+    }
+    for item in items:
+        for name, skip in skips.items():
+            if item.get_closest_marker(name):
+                item.add_marker(skip)
