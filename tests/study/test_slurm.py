@@ -230,8 +230,8 @@ def folder_of(seed: int) -> Path:
 
 
 def announce() -> None:
-    """What SLURM does before the time limit."""
-    slurm("scancel", "--batch", "--signal=USR1", task_of("seed=1"))
+    """What SLURM does before the time limit; scancel would go on and signal the requeued task again."""
+    os.kill(status("seed=1")["pid"], signal.SIGUSR1)
 
 
 def requeue() -> None:
@@ -283,7 +283,7 @@ def test_who_waits_may_leave_and_come_back_and_what_was_killed_goes_on(
     assert process.exit_code() == 128 + signal.SIGINT and "jobs stay in SLURM's queue" in process.said
     os.kill(status("seed=1")["pid"], signal.SIGKILL)
     code, said = sweep(ON_SLURM, *COMMAND)
-    assert code == 1 and "0 jobs submitted to SLURM, 4 are there already" in said or "3 are there already" in said
+    assert code == 1 and "0 jobs submitted to SLURM" in said and "are there already" in said, said
     assert "seed=1: SLURM task" in said and status("seed=1")["status"] == "killed"
     code, said = sweep(ON_SLURM, *COMMAND)
     assert code == 0 and "1 jobs submitted to SLURM" in said, said
