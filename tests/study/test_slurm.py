@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,7 @@ def test_who_leaves_is_told_what_stays_in_the_queue(monkeypatch: pytest.MonkeyPa
 
 
 # What follows runs on a real SLURM of this machine: scripts/slurm_here.sh starts one.
-COMMAND = ["loss=slow", "seed=0,1,2,3", "duration=4ep", "checkpoint.every=13it"]
+COMMAND = ["loss=slow", "seed=0,1,2,3", "duration=8ep", "checkpoint.every=13it"]
 
 
 def slurm(*command: str) -> str:
@@ -225,8 +225,16 @@ def task_of(job: str) -> str:
     return f"{array}_{index}"
 
 
-def folder_of(seed: int) -> Path:
-    return at(f"duration=4ep,loss=slow,seed={seed}")
+def folder_of(seed: int, *, duration: str = "8ep") -> Path:
+    return at(f"duration={duration},loss=slow,seed={seed}")
+
+
+@pytest.fixture
+def emptied() -> Iterator[None]:
+    """What a test leaves in the queue is taken out."""
+    yield
+    for task in (Queue(Path("s"), DEFAULTS).look() or {}).values():
+        slurm("scancel", task.number)
 
 
 def announce() -> None:
@@ -252,6 +260,7 @@ def begin_now() -> None:
 
 @pytest.mark.slurm
 @pytest.mark.slow
+@pytest.mark.usefixtures("emptied")
 @pytest.mark.parametrize(("act", "line"), [(announce, "is requeued"), (requeue, "interrupted by SIGTERM")])
 def test_four_jobs_of_which_one_is_requeued_end_as_on_this_machine(
     start: Callable[..., Process], sweep: Callable[..., tuple[int, str]], act: Callable[[], None], line: str
@@ -274,17 +283,24 @@ def test_four_jobs_of_which_one_is_requeued_end_as_on_this_machine(
 
 @pytest.mark.slurm
 @pytest.mark.slow
+@pytest.mark.usefixtures("emptied")
 def test_who_waits_may_leave_and_come_back_and_what_was_killed_goes_on(
     start: Callable[..., Process], sweep: Callable[..., tuple[int, str]]
 ) -> None:
-    process = start(ON_SLURM, *COMMAND)
-    process.wait_for(folder_of(0) / "iterations.jsonl", folder_of(1) / "iterations.jsonl")
+    command = [ON_SLURM, "loss=slow", "seed=0,1", "duration=100ep", "checkpoint.every=13it"]
+    folders = [folder_of(seed, duration="100ep") for seed in (0, 1)]
+    process = start(*command)
+    process.wait_for(*(one / "iterations.jsonl" for one in folders))
     os.kill(process.pid, signal.SIGINT)
-    assert process.exit_code() == 128 + signal.SIGINT and "jobs stay in SLURM's queue" in process.said
+    assert process.exit_code() == 128 + signal.SIGINT and "2 jobs stay in SLURM's queue" in process.said
+    process = start(*command)
+    while "0 jobs submitted to SLURM, 2 are there already" not in process.said:
+        assert process.is_alive(), process.said
+        time.sleep(0.01)
     os.kill(status("seed=1")["pid"], signal.SIGKILL)
-    code, said = sweep(ON_SLURM, *COMMAND)
-    assert code == 1 and "0 jobs submitted to SLURM" in said and "are there already" in said, said
-    assert "seed=1: SLURM task" in said and status("seed=1")["status"] == "killed"
-    code, said = sweep(ON_SLURM, *COMMAND)
+    code, said = process.exit_code(), process.said
+    assert code == 1 and status("seed=0")["status"] == "done" and status("seed=1")["status"] == "killed"
+    assert "FAILED, exit code 0, signal 9" in status("seed=1")["message"] and status("seed=1")["message"] in said
+    code, said = sweep(*command)
     assert code == 0 and "1 jobs submitted to SLURM" in said, said
-    assert "going on after iteration" in (folder_of(1) / "output.txt").read_text()
+    assert "going on after iteration" in (folders[1] / "output.txt").read_text()
