@@ -102,9 +102,8 @@ class Queue:
             write_task(path, index, job)
         # Before it is submitted: whatever of it is in the queue later is known.
         replace(path / "jobs.json", orjson.dumps([job.name for job in jobs]))
-        at_once = self._options["array_parallelism"]
         arguments = [
-            f"--array=0-{len(jobs) - 1}" + ("" if at_once is None else f"%{at_once}"),
+            f"--array=0-{len(jobs) - 1}%{self._options['array_parallelism']}",
             f"--job-name={self._name(path)}",
             f"--output={path}/%a.txt",
             *_resources(self._options),

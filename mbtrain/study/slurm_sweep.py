@@ -27,9 +27,10 @@ def run_on_slurm(jobs: Sequence[Job], overrides: Sequence[str], options: Mapping
     queue = Queue(folder.path, options)
     queue.refuse_unfit()
     with folder.held():
-        queued = queue.look()
-        if queued is None:
+        found = queue.look()
+        if found is None:
             raise Refused(f"hydra/launcher={LAUNCHER}: squeue does not answer: try again later")
+        queued = {job.name: found[job.name] for job in jobs if job.name in found}
         others = [job for job in jobs if job.name not in queued]
         folder.admit(others)
         varied = folder.write(jobs, overrides)

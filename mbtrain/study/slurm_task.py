@@ -7,7 +7,7 @@ from pathlib import Path
 from mbtrain.side_process import SideProcess
 from mbtrain.study.job_process import redirect, trained
 from mbtrain.study.jobs import Job
-from mbtrain.study.slurm import read_task
+from mbtrain.study.slurm import ANNOUNCED_BY, read_task
 from mbtrain.trackers.states import keep_in_result
 
 
@@ -31,7 +31,7 @@ def run_task(job: Job) -> int:
     except Interrupted as error:
         _finish(side)
         print(error, file=sys.stderr)
-        if error.asks_for_requeue:
+        if error.exit_code == 128 + ANNOUNCED_BY:
             # SLURM ends this process then: nothing comes after it.
             print(requeue(str(job.folder), is_resumed_by_name=True), file=sys.stderr, flush=True)
         return error.exit_code

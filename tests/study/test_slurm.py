@@ -118,7 +118,7 @@ def test_a_task_reads_the_job_that_was_submitted(tmp_path: Path) -> None:
 def test_more_jobs_than_an_array_holds_are_several_arrays(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mbtrain.study.slurm.MOST_TASKS", 2)
     submitted(commands, "a", "b", "c")
-    assert [one for one in asked() if "array" in one] == ["--array=0-1", "--array=0-0"]
+    assert [one for one in asked() if "array" in one] == ["--array=0-1%256", "--array=0-0%256"]
 
 
 def name_of(asked_for: list[str]) -> str:
@@ -294,6 +294,7 @@ def test_who_waits_may_leave_and_come_back_and_what_was_killed_goes_on(
     os.kill(process.pid, signal.SIGINT)
     assert process.exit_code() == 128 + signal.SIGINT and "2 jobs stay in SLURM's queue" in process.said
     process = start(*command)
+    process.wait_for(Path("said-1.txt"))
     while "0 jobs submitted to SLURM, 2 are there already" not in process.said:
         assert process.is_alive(), process.said
         time.sleep(0.01)
