@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
+from mbtrain.config.compose import composed
 from mbtrain.config.driver import conf_dir
 from mbtrain.log.status import write_status
 from mbtrain.study import slurm_sweep
@@ -22,7 +24,7 @@ from mbtrain.study.pool import Stop
 from mbtrain.study.slurm import Queue, Task, read_task, write_task
 from mbtrain.study.slurm_sweep import Waiting
 from tests.conftest import rows, without_times
-from tests.study.conftest import Process, at, status
+from tests.study.conftest import QUIET, Process, at, status
 
 ON_SLURM = "hydra/launcher=submitit_slurm"
 DEFAULTS = yaml.safe_load((conf_dir() / "hydra" / "launcher" / "submitit_slurm.yaml").read_text())
@@ -207,6 +209,34 @@ def test_who_leaves_is_told_what_stays_in_the_queue(monkeypatch: pytest.MonkeyPa
     stop = Stop()
     queue = Scripted(IN_QUEUE, acts={3: lambda: stop._note(signal.SIGHUP, None)})
     assert wait(queue, monkeypatch, "a", stop=stop) == IN_QUEUE and status("a")["status"] == "waiting"
+
+
+SLURM = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "8", "SLURM_CPUS_PER_TASK": "1"}
+SLURM |= {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "mbtrain", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.mark.slow
+def test_a_task_that_is_told_of_its_end_saves_is_requeued_and_goes_on(commands: Commands, tmp_path: Path) -> None:
+    commands("scontrol", "")
+    folder = Path("s", "0")
+    overrides = [*QUIET, "duration=300ep", "checkpoint.every=null", "run_dir=s/0"]
+    folder.mkdir(parents=True)
+    write_status(folder, "waiting")
+    write_task(tmp_path, 0, Job(folder, (), composed(overrides)))
+
+    def begun() -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "mbtrain.study.slurm_task", str(tmp_path)]
+        return subprocess.Popen(command, env=os.environ | SLURM)
+
+    first, log = begun(), folder / "iterations.jsonl"
+    while not (log.exists() and log.stat().st_size):
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(signal.SIGUSR1)
+    assert first.wait() == 128 + signal.SIGUSR1 and asked() == ["requeue", "7_0"]
+    assert status("0")["status"] == "interrupted" and begun().wait() == 0
+    assert "going on after iteration" in (folder / "output.txt").read_text() and asked() == ["requeue", "7_0"]
+    assert orjson.loads((folder / "chosen.json").read_bytes())["threads"] == 1 and status("0")["status"] == "done"
 
 
 # What follows runs on a real SLURM of this machine: scripts/slurm_here.sh starts one.
