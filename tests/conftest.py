@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,8 +62,20 @@ def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    """Skip what needs a GPU or SLURM where there is none."""
+    needs = {"gpu": (torch.cuda.is_available, "a CUDA device"), "slurm": (slurm_answers, "scripts/slurm_here.sh")}
+    for name, (is_there, what) in needs.items():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        if marked and not is_there():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
+
+
+def slurm_answers() -> bool:
+    """Whether jobs can be submitted on this machine."""
+    if shutil.which("sbatch") is None:
+        return False
+    try:
+        return subprocess.run(["sinfo"], capture_output=True, timeout=5).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False

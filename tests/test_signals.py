@@ -126,6 +126,16 @@ def test_run_whose_folder_bears_the_time_is_not_requeued(scontrol: Path, monkeyp
     assert requeue(timed, is_resumed_by_name=True) == "SLURM job 9 is requeued"
 
 
+def test_a_machine_that_has_slurm_is_no_reason_to_warn(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    # Lightning's warning would be an error here.
+    assert train("duration=1it")["iterations"] == 1
+
+
 class Broken(Exception):
     """An error in somebody's code."""
 

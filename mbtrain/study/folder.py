@@ -54,22 +54,24 @@ class SweepFolder:
         with locked(self.path, key=key):
             yield
 
-    def write(self, jobs: Sequence[Job], overrides: Sequence[str]) -> None:
-        """Write what the sweep is; the jobs that an earlier, other command had here are kept."""
+    def write(self, jobs: Sequence[Job], overrides: Sequence[str]) -> list[str]:
+        """Write what the sweep is, the jobs that an earlier, other command had here too; the keys that vary."""
         file = self.path / FILE
         kept = orjson.loads(file.read_bytes())["jobs"] if file.is_file() else []
         known = {one["folder"] for one in kept}
         all_jobs = kept + [
             {"folder": one.name, "overrides": list(one.overrides)} for one in jobs if one.name not in known
         ]
+        varied = factors([one["overrides"] for one in all_jobs])
         content = {
             "version": 1,
             "name": self.name,
             "overrides": list(overrides),
-            "factors": factors([one["overrides"] for one in all_jobs]),
+            "factors": varied,
             "jobs": all_jobs,
         }
         replace(file, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        return varied
 
     def remaining(self, jobs: Iterable[Job], *, retries_failed: bool) -> list[Job]:
         """The jobs to run: neither done nor, unless asked for, failed; from now on they are waiting."""

@@ -20,9 +20,14 @@ OUTPUT = "output.txt"
 
 def run_job(job: Job, cores: int, data: "Data | None") -> None:
     """Train; the process ends with 0, with 1 after any failure, or with 128 + signal."""
-    _redirect(job)
+    from mbtrain.training.signals import Interrupted
+
+    redirect(job)
     gc.enable()
-    sys.exit(_trained(job, cores, data))
+    try:
+        sys.exit(trained(job, cores, data))
+    except Interrupted as error:
+        sys.exit(error.exit_code)
 
 
 def settle(job: Job, pid: int, exit_code: int, *, was_stopped: bool) -> None:
@@ -37,14 +42,15 @@ def settle(job: Job, pid: int, exit_code: int, *, was_stopped: bool) -> None:
         write_status(job.folder, "failed", f"its process ended with exit code {exit_code}", pid=pid)
 
 
-def _trained(job: Job, cores: int, data: "Data | None") -> int:
+def trained(job: Job, cores: int, data: "Data | None") -> int:
+    """Train, with the end in the job's status; 0, 1 after a failure, or Interrupted by a signal."""
     from mbtrain.one_run import train
     from mbtrain.training.signals import Interrupted
 
     try:
         train(job.config, Console(stderr=True), cores=cores, data=data)
-    except Interrupted as error:
-        return error.exit_code
+    except Interrupted:
+        raise
     except KeyboardInterrupt as error:
         write_status(job.folder, "interrupted", first_line(error))
         return 128 + signal.SIGINT
@@ -62,7 +68,8 @@ def _has_said_its_end(job: Job, pid: int) -> bool:
     return status is not None and status["pid"] == pid and status["status"] in FINAL
 
 
-def _redirect(job: Job) -> None:
+def redirect(job: Job) -> None:
+    """What this process says goes to the job's folder from here on."""
     sys.stdout.flush()
     sys.stderr.flush()
     file = os.open(job.folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -40,6 +40,8 @@ def make_trainer(
         ours.append(StockSeam(seam, clock))
     extra = {name: value for name, value in options["extra"].items() if name != "callbacks"}
     plugins = [files, *extra.pop("plugins", [])]
+    # Of every run on a machine that has SLURM, but was not started by it.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     try:
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",

@@ -19,20 +19,21 @@ from tests.conftest import rows, without_times
 from tests.study.conftest import QUIET, Process, at, status
 
 Sweep = Callable[..., tuple[int, str]]
-MIXED = ["loss=good,raises,exits,killed,diverges,leaves", "duration=3it"]
+MIXED = ["loss=good,raises,exits,killed,diverges,fine", "duration=3it"]
 MESSAGES = {
     "good": ("done", None),
     "raises": ("failed", "RuntimeError: no luck"),
     "exits": ("failed", "SystemExit: 7"),
     "killed": ("killed", "killed by SIGKILL"),
-    "diverges": ("failed", "FloatingPointError: the loss is nan"),
-    "leaves": ("failed", "its process ended with exit code 0"),
+    "diverges": ("failed", "Failed: iteration 1 (epoch 1): the loss is not finite"),
+    "fine": ("done", None),
 }
 
 
 def statuses() -> dict[str, tuple[str, str | None]]:
+    """What became of each job, without the layers where a number was not finite."""
     found = {name: status(f"loss={name}") for name in MESSAGES}
-    return {name: (one["status"], one["message"]) for name, one in found.items()}
+    return {name: (one["status"], (one["message"] or "").partition(", in ")[0] or None) for name, one in found.items()}
 
 
 def finished_at() -> dict[str, int]:
@@ -46,6 +47,12 @@ def test_what_ends_a_job_ends_no_other(sweep: Sweep) -> None:
     assert "loss=raises: RuntimeError: no luck\n" in said and "loss=killed: killed by SIGKILL\n" in said
     assert "Traceback" not in said
     assert "Traceback" in (at("duration=3it,loss=raises") / "output.txt").read_text()
+
+
+def test_a_job_whose_process_leaves_without_a_word_has_failed(sweep: Sweep) -> None:
+    assert sweep("loss=leaves,good", "duration=3it")[0] == 1
+    assert status("loss=leaves")["message"] == "its process ended with exit code 0"
+    assert status("loss=good")["status"] == "done"
 
 
 def test_the_same_command_repeats_neither_what_is_done_nor_what_failed(sweep: Sweep) -> None:
