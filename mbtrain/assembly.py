@@ -288,7 +288,7 @@ def _probes(
     config: Mapping[str, Any], plan: RunPlan, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Scheduled, ...]:
     trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    offered = {"model": model, "optimizer": optimizer, "trained": trained}
+    offered = {"model": model, "optimizer": optimizer, "trained": trained, "plan": plan}
 
     def scheduled(name: str, node: Mapping[str, Any]) -> Scheduled:
         key = f"probe.{name}"

@@ -44,7 +44,7 @@ class Rehearsal:
         """(values, weights or None) of a part's samples."""
         self._keep_model()
         self._groups.sizes = part.groups
-        output = self.model(part.inputs) if weights is None else functional_call(self.model, weights, part.inputs)
+        output = self.model(part.inputs) if weights is None else functional_call(self.model, dict(weights), part.inputs)
         return losses_of(self._loss, output, part.target)
 
     def mean_gradient(self, size: int | None = None, *, observers: Sequence[Observer] = ()) -> MeanGradient:
