@@ -17,6 +17,11 @@ def layer_squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> list[Tenso
     `inputs` and `slope` (the gradient of the summed loss at the layer's output) are [n, ..., features].
     """
     inputs, slope = inputs.detach().to(_precise(inputs)), slope.detach().to(_precise(slope))
+    with torch.autocast(inputs.device.type, enabled=False):
+        return _squares(layer, inputs, slope)
+
+
+def _squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> list[Tensor]:
     if isinstance(layer, nn.Linear):
         weight = linear_squares(inputs, slope)
     elif isinstance(layer, nn.LayerNorm):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mbtrain.core.gradient import Gradient
 from mbtrain.core.noise_scale import Anova
@@ -95,7 +96,9 @@ class PerExample:
                 return values.sum(), torch.ones_like(values).sum() if shares is None else shares.sum()
 
             each = vmap(grad(one_loss, has_aux=True), in_dims=(None, 0, 0), randomness="different")
-            gradients, count = each(weights, part.inputs, part.target)
+            # The attention kernels that are faster have no batching rule.
+            with sdpa_kernel(SDPBackend.MATH):
+                gradients, count = each(weights, part.inputs, part.target)
             squares.append(torch.stack([one.flatten(1).square().sum(1) for one in gradients.values()], 1))
             sums = [one.sum(0) for one in gradients.values()]
             totals = sums if not totals else [a + b for a, b in zip(totals, sums, strict=True)]
