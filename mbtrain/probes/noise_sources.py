@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
 
 from mbtrain.core.gradient import Gradient
 from mbtrain.core.noise_scale import Anova
@@ -198,4 +199,4 @@ def _anova(lens: Lens, squares: Tensor, weight: Tensor, mean: Gradient) -> Anova
 
 def _alone(inputs: Any) -> Any:
     """A sample as a batch of one."""
-    return torch.utils._pytree.tree_map(lambda one: one[None], inputs)
+    return tree_map(lambda one: one[None], inputs)
