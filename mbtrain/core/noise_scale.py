@@ -52,14 +52,21 @@ def noise(weighted_sq: Tensor, mean_sq: Tensor, *, weight: float | Tensor, num_p
     return Noise(mean_sq - trace / weight, trace)
 
 
-def squares(gradient: Gradient, like: Tensor) -> Tensor:
-    """|g|^2 of each parameter, [parameters] as `like`; 0 where the loss does not reach it."""
+def norms(gradient: Gradient, like: Tensor) -> Tensor:
+    """|g| of each parameter, [parameters], on the device of `like`; 0 where the loss does not reach it."""
     present = [one for one in gradient if one is not None]
-    norms = torch.stack(torch._foreach_norm(present)).to(like)  # pyright: ignore[reportPrivateImportUsage]
+    if not present:
+        return like.new_zeros(len(gradient))
+    found = torch.stack(torch._foreach_norm(present))  # pyright: ignore[reportPrivateImportUsage]
     if len(present) < len(gradient):
         places = torch.tensor([place for place, one in enumerate(gradient) if one is not None], device=like.device)
-        norms = norms.new_zeros(len(gradient)).index_copy(0, places, norms)
-    return norms.square()
+        found = found.new_zeros(len(gradient)).index_copy(0, places, found)
+    return found
+
+
+def squares(gradient: Gradient, like: Tensor) -> Tensor:
+    """|g|^2 of each parameter, [parameters], as `like`."""
+    return norms(gradient, like).to(like).square()
 
 
 class Interval(NamedTuple):

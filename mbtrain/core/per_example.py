@@ -42,7 +42,7 @@ def linear_squares(inputs: Tensor, slope: Tensor) -> Tensor:
     tensor([100.])
     """
     if inputs.dim() == 2:
-        return inputs.square().sum(1) * slope.square().sum(1)
+        return (torch.linalg.vector_norm(inputs, dim=1) * torch.linalg.vector_norm(slope, dim=1)).square()
     x, d = inputs.flatten(1, -2), slope.flatten(1, -2)  # [n, positions, features]
     positions, wide, tall = x.shape[1], x.shape[2], d.shape[2]
     if positions * (wide + tall) < wide * tall:

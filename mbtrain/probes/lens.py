@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mbtrain.core.gradient import Gradient
-from mbtrain.core.noise_scale import squares
+from mbtrain.core.noise_scale import norms
 from mbtrain.plan.refused import Refused
 
 GROUPINGS = ("none", "layer", "optimizer")
@@ -55,10 +55,14 @@ class Lens:
 
     def see(self, gradient: Gradient) -> Tensor:
         """|D g|^2 by group of the whole model's `gradient`."""
+        return self.sums(self.norms(gradient).double().square())
+
+    def norms(self, gradient: Gradient) -> Tensor:
+        """|D g| of each parameter that counts."""
         kept = [gradient[place] for place in self.places]
         if self._factors:
             kept = [None if one is None else one * d for one, d in zip(kept, self._factors, strict=True)]
-        return self.sums(squares(kept, self._like))
+        return norms(kept, self._like)
 
     def sums(self, values: Tensor) -> Tensor:
         """Sums by group of one value a parameter."""

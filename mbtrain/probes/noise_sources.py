@@ -37,20 +37,25 @@ class MicroBatches:
 
     def begin(self) -> None:
         """Forget the mini-batch before."""
-        self._num_parts, self._weighted_sq = 0, [torch.zeros(())] * len(self._lenses)
+        self._weights: list[float | Tensor] = []
+        self._norms: list[list[Tensor]] = [[] for _ in self._lenses]
         self.sums: list[Anova] = []
 
     def see_micro_gradient(self, weight: float | Tensor, gradient: Gradient) -> None:
-        """Add W_j |g_j|^2."""
-        parts = [weight * lens.see(gradient) for lens in self._lenses]
-        self._weighted_sq = [a + b for a, b in zip(self._weighted_sq, parts, strict=True)] if self._num_parts else parts
-        self._num_parts += 1
+        """Keep the norms |g_j|: all that is done once a micro-batch."""
+        self._weights.append(weight)
+        for lens, norms in zip(self._lenses, self._norms, strict=True):
+            norms.append(lens.norms(gradient))
 
     def see_gradient(self, weight: float | Tensor, gradient: Gradient) -> None:
-        """Compare with the whole."""
-        if self._num_parts > 1:
-            pairs = zip(self._lenses, self._weighted_sq, strict=True)
-            self.sums = [Anova(total, lens.see(gradient), weight, self._num_parts) for lens, total in pairs]
+        """Add up W_j |g_j|^2, and compare with the whole."""
+        if len(self._weights) < 2:
+            return
+        for lens, norms in zip(self._lenses, self._norms, strict=True):
+            parts = torch.stack(norms).double().square().unbind()
+            total = sum(w * one for w, one in zip(self._weights, parts, strict=True))
+            assert isinstance(total, Tensor)
+            self.sums.append(Anova(lens.sums(total), lens.see(gradient), weight, len(parts)))
 
 
 class Parts(MicroBatches):
