@@ -169,7 +169,7 @@ def assemble(
         scaled=scaled,
         scores=scores,
         lr_of=plan.lr_factor(lr_schedule_of(config)),
-        probes=_probes(config, plan),
+        probes=_probes(config, plan, model, optimizer),
         num_outputs=num_outputs,
         threads=threads,
         plan_line=plan_line(config, plan, cutting) + note,
@@ -319,10 +319,18 @@ def _scaled(
     return scaled
 
 
-def _probes(config: Mapping[str, Any], plan: RunPlan) -> tuple[Scheduled, ...]:
+def _probes(
+    config: Mapping[str, Any], plan: RunPlan, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Scheduled, ...]:
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    offered = {"model": model, "optimizer": optimizer, "trained": trained, "plan": plan}
+
     def scheduled(name: str, node: Mapping[str, Any]) -> Scheduled:
-        probe = build(node, key=f"probe.{name}", trust=config["trust"], leave=("every",))
-        return Scheduled(probe, plan.cadence(Duration.parse(node["every"])))
+        key = f"probe.{name}"
+        probe = build(node, key=key, trust=config["trust"], offered=offered, leave=("every", "at"))
+        every, at = node.get("every"), node.get("at") or ()
+        times = [] if every is None else [plan.cadence(Duration.parse(every))]
+        return Scheduled(probe, name, [*times, plan.points([Duration.parse(one) for one in at])])
 
     return tuple(scheduled(name, node) for name, node in config["probe"].items())
 

@@ -5,6 +5,7 @@
     python scripts/benchmark.py --cases tiny,mlp32     some of them; the others keep the figures they had
     python scripts/benchmark.py --norm                 BN groups: free reshape, copy, loop
     python scripts/benchmark.py --checkpoints          what a checkpoint every 100 iterations costs (not pinned)
+    python scripts/benchmark.py --probes               what each probe costs
     python scripts/benchmark.py --threads              two threads against one (not pinned; wants an idle machine)
 
 The whole process is pinned to one core and one thread, except for --threads and --checkpoints.
@@ -61,6 +62,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", action="store_true", help="the table of threads instead")
     parser.add_argument("--out", type=Path, help="folder of results.json and README.md (benchmarks, quick: none)")
     parser.add_argument("--checkpoints", action="store_true", help="the table of checkpoints instead")
+    parser.add_argument("--probes", action="store_true", help="the table of probes instead")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.out = options.out or (None if options.quick else RESULTS)
@@ -91,7 +93,11 @@ def tables(options: argparse.Namespace, folder: Path) -> Any:
         from timing import checkpoints
 
         yield "checkpoints", checkpoints.measured(folder, samples=options.samples, rounds=options.rounds, tell=tell)
-    if not options.norm and not options.threads and not options.checkpoints:
+    if options.probes:
+        from timing import probes
+
+        yield "probes", probes.measured(folder, samples=options.samples, rounds=options.rounds, tell=tell)
+    if not options.norm and not options.threads and not options.checkpoints and not options.probes:
         from timing import loops
         from timing.cases import chosen
 

@@ -1,11 +1,11 @@
 """The plan of a run: where iteration k stands, how many there are, and when a Duration has passed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from mbtrain.plan.batch_schedule import BatchSchedule, Constant, Passes, ReadingSchedule
-from mbtrain.plan.duration import Cadence, Duration, Horizon
+from mbtrain.plan.duration import Cadence, Duration, Horizon, Points
 from mbtrain.plan.iteration import Iteration as Iteration
 from mbtrain.plan.mini_batches import EqualMiniBatches, MiniBatches, ScheduledMiniBatches
 from mbtrain.plan.refused import Refused
@@ -114,6 +114,10 @@ class RunPlan:
     def cadence(self, every: Duration) -> Cadence:
         """When something that happens `every` Duration is due."""
         return Cadence(every, horizon=self)
+
+    def points(self, at: Sequence[Duration]) -> Points:
+        """When something that happens once at each of some Durations is due."""
+        return Points(at, horizon=self)
 
     def lr_factor(self, lr_schedule: Callable[[Horizon], Factor]) -> Factor:
         """The learning rate's factor by samples: the schedule's, times what the batch grows by in its stead."""

@@ -21,7 +21,9 @@ from mbtrain.training.compiled import CompiledEngine
 from mbtrain.training.finite import Gate
 from mbtrain.training.halving import Halving
 from mbtrain.training.metrics import Scores
+from mbtrain.training.probing import IDLE, Probing, memory, remember
 from mbtrain.training.recorder import Recorder
+from mbtrain.training.rehearsal import Rehearsal
 from mbtrain.training.replay import Inspector
 from mbtrain.training.scaled import ScaledValues
 from mbtrain.training.update import Update
@@ -62,15 +64,6 @@ def _once(mini_batch: MiniBatch, gradient: Callable[[MiniBatch], MeanGradient]) 
     return mini_batch, gradient(mini_batch)
 
 
-def _forget(due: Sequence[Any], pairs: list[tuple[Tensor, Tensor]]) -> None:
-    """What an attempt at this iteration that ran out of memory has left counts for nothing."""
-    if pairs:
-        pairs.clear()
-        for probe in due:
-            if getattr(probe, "needs_micro_gradients", False):
-                probe.forget()
-
-
 class MiniBatchModule(pl.LightningModule):
     """Runs the iterations of a plan under Lightning's Trainer, by manual optimisation."""
 
@@ -108,34 +101,39 @@ class MiniBatchModule(pl.LightningModule):
             return
         if parts.gate is not None:
             parts.gate.keep()
-        due = [one.probe for one in parts.probes if one.is_due(iteration)]
+        probing = IDLE
         pairs: list[tuple[Tensor, Tensor]] = []
 
         def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
             parts.groups.sizes = micro.groups
             output = model(micro.inputs)
             pairs.append((output.detach(), micro.target))
-            return losses_of(loss, output, micro.target)
+            values, weights = losses_of(loss, output, micro.target)
+            probing.see_losses(values, weights)
+            return values, weights
 
         def gradient(mini_batch: MiniBatch) -> MeanGradient:
-            _forget(due, pairs)
+            nonlocal probing
+            # What an attempt that ran out of memory has left counts for nothing.
+            pairs.clear()
+            probing = self._probing(mini_batch)
             seed_iteration(parts.seed, iteration.index, mini_batch.device)
-            return mean_gradient(
-                mini_batch.micro_batches(),
-                evaluate,
-                self._trained,
-                num_micro_batches=mini_batch.num_micro_batches,
-                loss_scale=parts.update.loss_scale,
-                observers=[probe.see_micro_gradient for probe in due if getattr(probe, "needs_micro_gradients", False)],
-            )
+            with probing.watching():
+                return mean_gradient(
+                    mini_batch.micro_batches(),
+                    evaluate,
+                    self._trained,
+                    num_micro_batches=mini_batch.num_micro_batches,
+                    loss_scale=parts.update.loss_scale,
+                    observers=probing.observers,
+                )
 
         mini_batch, result = self._gradient_of(mini_batch, gradient)
         if self.inspector is not None:
             self.inspector.see_gradient(mini_batch, result)
         norm = parts.update.set_gradient(result.gradient)
         extra = {} if norm is None else {"train/grad_norm": norm}
-        for probe in due:
-            extra |= probe(self._trained)
+        extra |= probing.before_update(result, self._trained)
         for hook in self._before_step:
             hook(self.trainer, self, parts.update.optimizer)
         lr = parts.scaled.lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
@@ -145,6 +143,7 @@ class MiniBatchModule(pl.LightningModule):
             updated = parts.gate.settle(result.loss, result.gradient) & updated
         if self.inspector is not None:
             self.inspector.see_update(mini_batch)
+        extra |= probing.after_update()
         head = (iteration, mini_batch.num_micro_batches, updated, lr)
         parts.recorder.add(head, result.loss, result.weight, pairs, extra)
         self._count(iteration)
@@ -161,6 +160,18 @@ class MiniBatchModule(pl.LightningModule):
         head = (iteration, mini_batch.num_micro_batches, True, lr)
         parts.recorder.add(head, done.loss, done.weight, done.pairs, extra)
         self._count(iteration)
+
+    def _probing(self, mini_batch: MiniBatch) -> Probing:
+        """The probes that are due now."""
+        parts = self.parts
+        due = [one.probe for one in parts.probes if one.is_due(mini_batch.iteration)]
+        if not due:
+            return IDLE
+
+        def rehearsal() -> Rehearsal:
+            return Rehearsal(mini_batch, parts.model, parts.loss, parts.groups, self._trained, seed=parts.seed)
+
+        return Probing(due, rehearsal, mini_batch.iteration, mini_batch.num_micro_batches)
 
     def _count(self, iteration: Iteration) -> None:
         """Move our clock, and Lightning's global_step with it."""
@@ -239,6 +250,7 @@ class MiniBatchModule(pl.LightningModule):
             "plan": self.parts.clock.plan.state(),
             "ema": None if ema is None else ema.average,
             "scaling": self.parts.scaled.history,
+            "probes": memory(self.parts.probes),
             **self.parts.origin,
         }
 
@@ -251,3 +263,4 @@ class MiniBatchModule(pl.LightningModule):
         self.parts.scaled.history = list(ours["scaling"])
         if self.parts.update.ema is not None:
             self.parts.update.ema.load(ours["ema"])
+        remember(self.parts.probes, ours["probes"])

@@ -57,6 +57,8 @@ def page(results: Mapping[str, Any]) -> str:
         parts.append(_threads(results["threads"]))
     if "checkpoints" in results:
         parts.append(_checkpoints(results["checkpoints"]))
+    if "probes" in results:
+        parts.append(_probes(results["probes"]))
     return "\n".join(parts)
 
 
@@ -135,6 +137,26 @@ def _checkpoints(table: Mapping[str, Any]) -> str:
     text += "Held up: CPU time of the training's thread in one save, and its share of 100 iterations.\n"
     head = ["case", "weights", "without, us an iteration", "wall", "CPU, all threads", "held up, ms", "its thread, ms"]
     return text + _table(head, rows) + "\n" + _circumstances(table, "checkpoints")
+
+
+def _probes(table: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            row["probe"],
+            row["case"],
+            f"{row['cpu']['reference_us']:,.0f}",
+            *(f"{100 * (row[clock]['ratio'] - 1):+.1f} %" for clock in CLOCKS),
+            *(f"{100 * (one - 1):+.1f}" for one in row["cpu"]["quartiles"]),
+        ]
+        for row in table["rows"]
+    ]
+    text = (
+        "## Probes\nOurs with a probe that measures at every iteration (a preset: when it does) against ours without, "
+        f"one core; medians over alternating pairs; load {_load(table)}.\n"
+    )
+    clocks = list(CLOCKS.values())
+    head = ["probe", "case", "without, us of CPU time", *clocks, "lower quartile", "upper quartile"]
+    return text + _table(head, rows) + "\n" + _circumstances(table, "probes")
 
 
 def _ratio(found: Mapping[str, Any] | None, clock: str) -> str:

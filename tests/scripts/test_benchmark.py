@@ -73,6 +73,14 @@ def test_cost_of_checkpoints_is_a_table_of_its_own(tmp_path):
     assert "## Checkpoints" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.slow
+def test_cost_of_probes_is_a_table_of_its_own(tmp_path):
+    benchmark(*QUICK, "--probes", "--samples", 512, "--out", tmp_path)
+    rows = json.loads((tmp_path / "results.json").read_text())["probes"]["rows"]
+    assert len(rows) == 10 and all(row["cpu"]["ratio"] > 0 for row in rows)
+    assert "| noise scale, closed form | mlp256 |" in (tmp_path / "README.md").read_text()
+
+
 def test_unknown_case_is_refused_in_one_line():
     command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--quick", "--cases", "huge"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -230,7 +230,7 @@ def test_workers_and_halving_go_together(train: Callable[..., Any], memory: Memo
 class Counted:
     """A probe: the weight of the micro-gradients of a mini-batch."""
 
-    needs_micro_gradients = True
+    needs = ("iteration", "micro_gradients")
 
     def __init__(self) -> None:
         self.weight = 0.0
@@ -239,7 +239,7 @@ class Counted:
         """Add the weight."""
         self.weight += weight
 
-    def forget(self) -> None:
+    def begin(self, iteration: Any, num_micro_batches: int) -> None:
         """Start over."""
         self.weight = 0.0
 

@@ -31,6 +31,7 @@ class Watcher(pl.Callback):
     "observer",
     [
         "probe=gradient_norm",
+        "probe=full",
         "tracker=csv",
         "trainer.progress=true",
         "validate.every=3it",
@@ -59,7 +60,9 @@ def test_probe_logs_the_norm_of_the_gradient_where_it_is_due(train: Callable[...
         assert row.get("gradient/norm", 0.01) == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.parametrize("extra", [[], ["optimizer.clip_norm=1", "ema=1ep", "probe=gradient_norm"], ["model=cnn"]])
+@pytest.mark.parametrize(
+    "extra", [[], ["optimizer.clip_norm=1", "ema=1ep", "probe=gradient_norm"], ["model=cnn"], ["probe=full"]]
+)
 def test_iteration_neither_waits_nor_touches_files(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, extra: list[str]
 ) -> None:
