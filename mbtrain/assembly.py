@@ -109,6 +109,7 @@ def assemble(
     parameters = [one for one in model.parameters() if one.requires_grad]
     if not parameters:
         raise Refused(f"model={_name(config['model'])}: has no parameter to train")
+    optimizer = _optimizer(config, model)
     half_life = None if config["ema"] is None else float(plan.samples(Duration.parse(config["ema"])))
     return Assembly(
         config=config,
@@ -120,11 +121,11 @@ def assemble(
         model=model,
         groups=groups,
         loss=loss,
-        optimizer=_optimizer(config, model),
+        optimizer=optimizer,
         ema=None if half_life is None else Ema(parameters, half_life=half_life),
         scores=scores,
         lr_of=lr_of,
-        probes=_probes(config, plan),
+        probes=_probes(config, plan, model, optimizer),
         num_outputs=num_outputs,
         threads=threads,
         plan_line=plan_line(config, plan, cutting),
@@ -283,10 +284,18 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     return optimizer
 
 
-def _probes(config: Mapping[str, Any], plan: RunPlan) -> tuple[Scheduled, ...]:
+def _probes(
+    config: Mapping[str, Any], plan: RunPlan, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Scheduled, ...]:
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    offered = {"model": model, "optimizer": optimizer, "trained": trained}
+
     def scheduled(name: str, node: Mapping[str, Any]) -> Scheduled:
-        probe = build(node, key=f"probe.{name}", trust=config["trust"], leave=("every",))
-        return Scheduled(probe, plan.cadence(Duration.parse(node["every"])))
+        key = f"probe.{name}"
+        probe = build(node, key=key, trust=config["trust"], offered=offered, leave=("every", "at"))
+        every, at = node.get("every"), node.get("at") or ()
+        times = [] if every is None else [plan.cadence(Duration.parse(every))]
+        return Scheduled(probe, name, [*times, plan.points([Duration.parse(one) for one in at])])
 
     return tuple(scheduled(name, node) for name, node in config["probe"].items())
 

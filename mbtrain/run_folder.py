@@ -181,7 +181,7 @@ def _copy(source: Mapping[str, Any], target: dict[str, Any], keys: list[str]) ->
 
 def _lengths(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [("ema", config["ema"]), ("validate.every", config["validate"]["every"])]
-    found += [(f"probe.{name}.every", node["every"]) for name, node in config["probe"].items()]
+    found += [(f"probe.{name}.every", node.get("every")) for name, node in config["probe"].items()]
     return [(key, length) for key, length in found if length is not None]
 
 

@@ -89,11 +89,26 @@ def _of_parts(config: Mapping[str, Any]) -> Iterator[str]:
             if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
                 yield f"{group}.{name}: names no _target_; {group}=NAME chooses one, {group}=[A,B] several"
     for name, node in config["probe"].items():
-        every = node.get("every") if isinstance(node, Mapping) else None
-        try:
-            Duration.parse(every)
-        except Refused as error:
-            yield f"probe.{name}.every={error}"
+        if isinstance(node, Mapping):
+            yield from _of_times(name, node)
+
+
+def _of_times(name: str, node: Mapping[str, Any]) -> Iterator[str]:
+    """Of when a probe is due."""
+    every, at = node.get("every"), node.get("at") or []
+    if not isinstance(at, list):
+        yield f"probe.{name}.at={shown(at)}: must be a list of lengths, such as [50%,100%]"
+    elif every is not None or not at:
+        yield from _unread(f"probe.{name}.every", every)
+    for one in at if isinstance(at, list) else ():
+        yield from _unread(f"probe.{name}.at", one)
+
+
+def _unread(key: str, length: Any) -> Iterator[str]:
+    try:
+        Duration.parse(length)
+    except Refused as error:
+        yield f"{key}={error}"
 
 
 def micro_size_known(batch: Mapping[str, Any]) -> int | None:

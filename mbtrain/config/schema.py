@@ -116,7 +116,10 @@ KEYS: dict[str, Key] = {
     "checkpoint.keep": Key(whole(1), "how many to keep"),
     "sweep.jobs": Key(whole(1), "jobs of a sweep at once; they share the cores"),
     "sweep.retry": Key(choice("failed") | NULL, "failed: jobs of a sweep that failed are run again; null leaves them"),
-    "probe": Key(MAPPING, "what is measured besides: probe=NAME or probe=[A,B]; probe.NAME.every is a length"),
+    "probe": Key(
+        MAPPING,
+        "what is measured besides: probe=NAME or probe=[A,B]; probe.NAME.every is a length, probe.NAME.at a list",
+    ),
     "tracker": Key(MAPPING, "where the log is sent besides: tracker=NAME or tracker=[A,B]"),
     "trainer.accelerator": Key(choice("auto", "cpu", "gpu"), "auto takes a GPU where there is one"),
     "trainer.devices": Key(choice(1), "one device; more are not there yet"),

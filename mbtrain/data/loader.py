@@ -60,6 +60,10 @@ class MiniBatch:
                 inputs = self._augment.apply(inputs, {name: values[places] for name, values in draws.items()})
             yield Micro(inputs, target, micro.groups)
 
+    def recut(self, micro_batches: Sequence[MicroBatch]) -> "MiniBatch":
+        """The same samples in other micro-batches."""
+        return MiniBatch(self.iteration, micro_batches, self._gather, self._indices, self._augment, self.device)
+
     def positions(self, number: int) -> list[int]:
         """Where the samples of micro-batch `number` stand in the mini-batch, in the order that the model gets them."""
         places = _places(self._micro_batches[number], self.device)

@@ -1,6 +1,7 @@
 """A length of training: 5ep (epochs), 200it (iterations), 6400sp (samples) or 50% (of the run)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, Protocol
@@ -69,3 +70,27 @@ class Cadence:
         if self._iterations:
             return (index + 1) % self._iterations == 0
         return samples_after // self._samples > samples_before // self._samples
+
+
+class Points:
+    """`at=[DURATION, ...]`: due at the first iteration that ends at or after each; `100%` is the last of the run.
+
+    >>> Points([Duration.parse("100sp")], horizon=None).is_due(3, 96, 128)
+    True
+    """
+
+    def __init__(self, at: Sequence[Duration], *, horizon: Horizon | None) -> None:
+        self._iterations = {int(one.amount) for one in at if one.unit == "it"}
+        self._samples = [_samples_at(one, horizon) for one in at if one.unit != "it"]
+
+    def is_due(self, index: int, samples_before: int, samples_after: int) -> bool:
+        """Whether iteration `index` (from 0), which moved samples_seen so, is the first at or after one of them."""
+        is_passed = any(samples_before < one <= samples_after for one in self._samples)
+        return is_passed or index + 1 in self._iterations
+
+
+def _samples_at(point: Duration, horizon: Horizon | None) -> Fraction:
+    if point.unit == "sp":
+        return point.amount
+    assert horizon is not None
+    return horizon.samples(point)

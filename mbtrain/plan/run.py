@@ -1,9 +1,10 @@
 """The plan of a run: where iteration k stands, how many there are, and when a Duration has passed."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from mbtrain.plan.duration import Cadence, Duration
+from mbtrain.plan.duration import Cadence, Duration, Points
 from mbtrain.plan.refused import Refused
 
 
@@ -71,6 +72,10 @@ class RunPlan:
     def cadence(self, every: Duration) -> Cadence:
         """When something that happens `every` Duration is due."""
         return Cadence(every, horizon=self)
+
+    def points(self, at: Sequence[Duration]) -> Points:
+        """When something that happens once at each of some Durations is due."""
+        return Points(at, horizon=self)
 
     def _samples_of(self, duration: Duration) -> Fraction:
         if duration.unit == "ep":

@@ -1,39 +1,96 @@
-"""The contract of a probe: a callable that declares what it needs; the run says when."""
+"""The contract of a probe: a callable that declares what it needs; the run says when.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+What happens at an iteration where a probe is due, each line only where its `needs` name it:
+
+    iteration        begin(iteration, num_micro_batches)
+    layers           with watching(): every forward and backward pass of the training, and
+                     see_losses(values, weights) between the two, for each micro-batch
+    micro_gradients  see_micro_gradient(weight, gradient), for each micro-batch
+    gradient         see_gradient(weight, gradient): of the whole mini-batch, before clipping
+    rehearsal        rehearse(rehearsal): its own passes over the same mini-batch, at the weights before the update
+    (always)         probe(parameters) -> columns of the row; `p.grad` is the (clipped) mean gradient
+    update           after_update(rehearsal) -> more columns, at the weights after the update
+    memory           state() and load(state), in a checkpoint and after it
+
+Columns are 0-d tensors on the device: a probe never waits for the device and never writes to what it sees. From
+`offered`, the constructor is given what its signature asks for by name: `model`, `optimizer`, `trained` (the
+parameters that are trained, by name).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from mbtrain.plan.duration import Cadence
+from mbtrain.core.gradient import MeanGradient, Observer
+from mbtrain.plan.duration import Cadence, Points
+from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import Iteration
+
+NEEDS = ("iteration", "layers", "micro_gradients", "gradient", "rehearsal", "update", "memory")
+Columns = dict[str, Tensor]
 
 
 class Probe(Protocol):
-    """Called at a due iteration, after the gradient is there and before the update; gives columns of its row.
+    """The least that a probe is; `needs`, some of NEEDS, may be left out where it needs nothing besides."""
 
-    The values are 0-d tensors on the device: a probe never waits for the device and never writes to what it sees.
-    """
-
-    needs_micro_gradients: bool
-
-    def see_micro_gradient(self, weight: float | Tensor, gradient: Sequence[Tensor | None]) -> None:
-        """Look at one micro-batch's weight and mean gradient, where `needs_micro_gradients`."""
-        ...
-
-    def __call__(self, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    def __call__(self, parameters: Sequence[nn.Parameter]) -> Columns:
         """Columns of the row; `p.grad` is the (clipped) mean gradient of the whole mini-batch."""
         ...
 
 
+class Rehearsal(Protocol):
+    """The iteration's mini-batch again, for passes of a probe's own: the training never knows of them.
+
+    What a pass changes is put back when the probe returns: buffers, random generators, the model's mode. Gradients are
+    taken by torch.autograd.grad and thrown away. The draws (augmentation, dropout) start as the training's did.
+    """
+
+    model: nn.Module
+    parameters: Sequence[nn.Parameter]
+    num_samples: int
+
+    def micro_batches(self, size: int | None = None) -> Iterator[Any]:
+        """The mini-batch in parts of at most `size` samples, each its own BN group; None: the training's own cut.
+
+        A part has `inputs`, `target` and `groups`.
+        """
+        ...
+
+    def losses(self, part: Any, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
+        """(values, weights or None) of a part's samples, as the loss contract has it; the graph is kept.
+
+        `weights` are put in place of the model's parameters and buffers of these names.
+        """
+        ...
+
+    def mean_gradient(self, size: int | None = None, *, observers: Sequence[Observer] = ()) -> MeanGradient:
+        """Loss, mean gradient and weight of the mini-batch, from parts of at most `size` samples."""
+        ...
+
+
+def needs(probe: Any, name: str) -> bool:
+    """Whether `probe` declares that it needs `name`."""
+    return name in getattr(probe, "needs", ())
+
+
 @dataclass(frozen=True)
 class Scheduled:
-    """A probe and when it is due."""
+    """A probe, its name in the config, and when it is due."""
 
     probe: Any
-    cadence: Cadence
+    name: str
+    times: Sequence[Cadence | Points] = field(default=())
+
+    def __post_init__(self) -> None:
+        for need in getattr(self.probe, "needs", ()):
+            if need not in NEEDS:
+                raise Refused(
+                    f"probe.{self.name}: needs {need!r}, which no probe is given; there are {', '.join(NEEDS)}"
+                )
 
     def is_due(self, iteration: Iteration) -> bool:
         """Whether it measures at this iteration."""
-        return self.cadence.is_due(iteration.index, iteration.samples_before, iteration.samples_after)
+        place = iteration.index, iteration.samples_before, iteration.samples_after
+        return any(time.is_due(*place) for time in self.times)

@@ -10,11 +10,6 @@ from mbtrain.optim.clip import global_norm
 class GradientNorm:
     """`gradient/norm`: the global 2-norm of the mean gradient, after clipping."""
 
-    needs_micro_gradients = False
-
-    def see_micro_gradient(self, weight: float | Tensor, gradient: Sequence[Tensor | None]) -> None:
-        """Not asked for."""
-
     def __call__(self, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
         """The norm, 0-d."""
         return {"gradient/norm": global_norm([parameter.grad for parameter in parameters])}

@@ -19,7 +19,9 @@ from mbtrain.probes.contract import Scheduled
 from mbtrain.training.clock import Clock
 from mbtrain.training.finite import Gate
 from mbtrain.training.metrics import Scores
+from mbtrain.training.probing import IDLE, Probing, memory, remember
 from mbtrain.training.recorder import Recorder
+from mbtrain.training.rehearsal import Rehearsal
 from mbtrain.training.replay import Inspector
 from mbtrain.training.update import Update
 from mbtrain.training.validation import Validation
@@ -86,29 +88,31 @@ class MiniBatchModule(pl.LightningModule):
         seed_iteration(parts.seed, iteration.index, mini_batch.device)
         if parts.gate is not None:
             parts.gate.keep()
-        due = [one.probe for one in parts.probes if one.is_due(iteration)]
+        probing = self._probing(mini_batch)
         pairs: list[tuple[Tensor, Tensor]] = []
 
         def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
             parts.groups.sizes = micro.groups
             output = model(micro.inputs)
             pairs.append((output.detach(), micro.target))
-            return losses_of(loss, output, micro.target)
+            values, weights = losses_of(loss, output, micro.target)
+            probing.see_losses(values, weights)
+            return values, weights
 
-        result = mean_gradient(
-            mini_batch.micro_batches(),
-            evaluate,
-            self._trained,
-            num_micro_batches=mini_batch.num_micro_batches,
-            loss_scale=parts.update.loss_scale,
-            observers=[probe.see_micro_gradient for probe in due if getattr(probe, "needs_micro_gradients", False)],
-        )
+        with probing.watching():
+            result = mean_gradient(
+                mini_batch.micro_batches(),
+                evaluate,
+                self._trained,
+                num_micro_batches=mini_batch.num_micro_batches,
+                loss_scale=parts.update.loss_scale,
+                observers=probing.observers,
+            )
         if self.inspector is not None:
             self.inspector.see_gradient(mini_batch, result)
         norm = parts.update.set_gradient(result.gradient)
         extra = {} if norm is None else {"train/grad_norm": norm}
-        for probe in due:
-            extra |= probe(self._trained)
+        extra |= probing.before_update(result, self._trained)
         for hook in self._before_step:
             hook(self.trainer, self, parts.update.optimizer)
         lr = parts.base_lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
@@ -118,9 +122,22 @@ class MiniBatchModule(pl.LightningModule):
             updated = parts.gate.settle(result.loss, result.gradient) & updated
         if self.inspector is not None:
             self.inspector.see_update(mini_batch)
+        extra |= probing.after_update()
         head = (iteration, mini_batch.num_micro_batches, updated, lr)
         parts.recorder.add(head, result.loss, result.weight, pairs, extra)
         self._count(iteration)
+
+    def _probing(self, mini_batch: MiniBatch) -> Probing:
+        """The probes that are due now."""
+        parts = self.parts
+        due = [one.probe for one in parts.probes if one.is_due(mini_batch.iteration)]
+        if not due:
+            return IDLE
+
+        def rehearsal() -> Rehearsal:
+            return Rehearsal(mini_batch, parts.model, parts.loss, parts.groups, self._trained, seed=parts.seed)
+
+        return Probing(due, rehearsal, mini_batch.iteration, mini_batch.num_micro_batches)
 
     def _count(self, iteration: Iteration) -> None:
         """Move our clock, and Lightning's global_step with it."""
@@ -192,6 +209,7 @@ class MiniBatchModule(pl.LightningModule):
             "recorder": self.parts.recorder.state(),
             "validation": self.parts.validation.state(),
             "ema": None if ema is None else ema.average,
+            "probes": memory(self.parts.probes),
             **self.parts.origin,
         }
 
@@ -203,3 +221,4 @@ class MiniBatchModule(pl.LightningModule):
         self.parts.validation.load(ours["validation"])
         if self.parts.update.ema is not None:
             self.parts.update.ema.load(ours["ema"])
+        remember(self.parts.probes, ours["probes"])

@@ -1,0 +1,86 @@
+"""A mini-batch gone through again for a probe: own passes, and everything they change put back."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mbtrain.core.gradient import MeanGradient, Observer, mean_gradient
+from mbtrain.core.random import seed_iteration
+from mbtrain.data.loader import Micro, MiniBatch
+from mbtrain.losses.contract import Loss, losses_of
+from mbtrain.norm.groups import BnGroups
+from mbtrain.plan.batch import MicroBatch
+
+
+class Rehearsal:
+    """The Rehearsal of mbtrain.probes.contract: `close` puts back what its passes changed."""
+
+    def __init__(
+        self,
+        mini_batch: MiniBatch,
+        model: nn.Module,
+        loss: Loss,
+        groups: BnGroups,
+        parameters: Sequence[nn.Parameter],
+        *,
+        seed: int,
+    ) -> None:
+        self.model, self.parameters = model, parameters
+        self.num_samples = mini_batch.iteration.size
+        self._mini_batch, self._loss, self._groups, self._seed = mini_batch, loss, groups, seed
+        self._put_back: list[Callable[[], object]] = []
+        self._is_model_kept = False
+        self._keep_generators()
+
+    def micro_batches(self, size: int | None = None) -> Iterator[Micro]:
+        """The mini-batch in parts of at most `size` samples; None: the training's own cut."""
+        self._keep_model()
+        seed_iteration(self._seed, self._mini_batch.iteration.index, self._mini_batch.device)
+        return self._cut(size).micro_batches()
+
+    def losses(self, part: Micro, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
+        """(values, weights or None) of a part's samples."""
+        self._keep_model()
+        self._groups.sizes = part.groups
+        output = self.model(part.inputs) if weights is None else functional_call(self.model, weights, part.inputs)
+        return losses_of(self._loss, output, part.target)
+
+    def mean_gradient(self, size: int | None = None, *, observers: Sequence[Observer] = ()) -> MeanGradient:
+        """Loss, mean gradient and weight of the mini-batch."""
+        return mean_gradient(
+            self.micro_batches(size),
+            self.losses,
+            self.parameters,
+            num_micro_batches=self._cut(size).num_micro_batches,
+            observers=observers,
+        )
+
+    @torch.no_grad()
+    def close(self) -> None:
+        """Put back buffers, random generators and modes, where there was a pass."""
+        while self._put_back:
+            self._put_back.pop()()
+
+    def _cut(self, size: int | None) -> MiniBatch:
+        if size is None:
+            return self._mini_batch
+        total = self.num_samples
+        return self._mini_batch.recut([MicroBatch(at, min(at + size, total)) for at in range(0, total, size)])
+
+    def _keep_generators(self) -> None:
+        device = self._mini_batch.device
+        on_device = [torch.cuda.default_generators[device.index or 0]] if device.type == "cuda" else []
+        kept = [(one, one.get_state()) for one in (torch.default_generator, *on_device)]
+        self._put_back.append(lambda: [one.set_state(state) for one, state in kept])
+
+    def _keep_model(self) -> None:
+        """Before the first pass: buffers cost a copy."""
+        if self._is_model_kept:
+            return
+        self._is_model_kept = True
+        buffers = [(one, one.clone()) for one in self.model.buffers()]
+        modes = [(layer, layer.training) for layer in self.model.modules()]
+        self._put_back.append(lambda: [one.copy_(kept) for one, kept in buffers])
+        self._put_back.append(lambda: [setattr(layer, "training", kept) for layer, kept in modes])
