@@ -125,7 +125,7 @@ def assemble(
         ema=None if half_life is None else Ema(parameters, half_life=half_life),
         scores=scores,
         lr_of=lr_of,
-        probes=_probes(config, plan, model, optimizer),
+        probes=_probes(config, plan, model, optimizer, data.train, cutting.group_size),
         num_outputs=num_outputs,
         threads=threads,
         plan_line=plan_line(config, plan, cutting),
@@ -285,10 +285,15 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
 
 
 def _probes(
-    config: Mapping[str, Any], plan: RunPlan, model: nn.Module, optimizer: torch.optim.Optimizer
+    config: Mapping[str, Any],
+    plan: RunPlan,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: Source,
+    group_size: int | None,
 ) -> tuple[Scheduled, ...]:
     trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    offered = {"model": model, "optimizer": optimizer, "trained": trained}
+    offered = {"model": model, "optimizer": optimizer, "trained": trained, "train": train, "group_size": group_size}
 
     def scheduled(name: str, node: Mapping[str, Any]) -> Scheduled:
         key = f"probe.{name}"

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "losses": {"core", "plan"},
     "norm": {"core", "plan"},
     "optim": {"core", "plan"},
-    "probes": {"core", "plan", "optim"},
+    "probes": {"core", "plan", "optim", "norm"},
     "data": {"core", "plan"},
     "config": {"plan"},
     "analysis": {"log", "plan"},

@@ -1,6 +1,7 @@
 """Hands out the mini-batches of an epoch from where the clock stands, and cuts them into micro-batches on the way."""
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -42,6 +43,7 @@ class MiniBatch:
         device: torch.device,
     ) -> None:
         self.iteration, self.num_micro_batches, self.device = iteration, len(micro_batches), device
+        self.waited_s = 0.0  # by the host, for workers to bring it
         self._micro_batches, self._gather, self._indices, self._augment = micro_batches, gather, indices, augment
 
     def micro_batches(self) -> Iterator[Micro]:
@@ -155,12 +157,18 @@ class Loader:
     def _from_workers(self) -> Iterator[MiniBatch]:
         source, loader = self._source, self._loader
         assert isinstance(source, DatasetSource) and loader is not None
-        for iteration, batch in zip(self.iterations(), loader, strict=True):
+        batches = iter(loader)
+        for iteration in self.iterations():
+            started = time.perf_counter()
+            batch = next(batches)
+            waited_s = time.perf_counter() - started
 
             def gather(places: Tensor | slice, batch: Any = batch) -> tuple[Any, Tensor]:
                 return source.convert(_part(batch, places if isinstance(places, slice) else places.cpu()), self._device)
 
-            yield MiniBatch(iteration, self._cut(iteration.size), gather, None, self._augment, self._device)
+            mini_batch = MiniBatch(iteration, self._cut(iteration.size), gather, None, self._augment, self._device)
+            mini_batch.waited_s = waited_s
+            yield mini_batch
 
 
 class Batches:

@@ -31,16 +31,16 @@ class BatchNorm:
     Frozen batch norm has no noise and no columns.
     """
 
-    def __init__(self, *, model: nn.Module, train: TrainingSet, precise_size: int = 1024) -> None:
-        self.needs = ("layers", "rehearsal") if precise_size else ("layers",)
-        self._train, self._precise_size = train, precise_size
-        self._layers = {
-            name: layer
-            for name, layer in model.named_modules()
-            if isinstance(layer, GroupBatchNorm)
-            and not isinstance(layer, FrozenBatchNorm)
-            and layer.track_running_stats
-        }
+    def __init__(
+        self, *, model: nn.Module, train: TrainingSet, group_size: int | None, precise_size: int = 1024
+    ) -> None:
+        self._layers = _watched(model)
+        self.needs, self._parts = ("layers",), []
+        if self._layers and group_size is not None and precise_size:
+            self.needs = ("layers", "rehearsal")
+            # Whole groups of one size. Read now: an iteration touches no file.
+            num_samples = max(1, min(precise_size, len(train)) // group_size) * group_size
+            self._parts = fixed_parts(train, num_samples=num_samples, part_size=group_size)
         self._shifts: dict[str, _Shifts] = {}
         self._columns: Columns = {}
 
@@ -57,14 +57,10 @@ class BatchNorm:
     @torch.no_grad()
     def rehearse(self, rehearsal: Rehearsal) -> None:
         """Pool statistics over fixed samples at these weights."""
-        if not self._layers:
-            return
         running = {name: _running(layer) for name, layer in self._layers.items()}
         pooled = {name: _Pooled() for name in self._layers}
-        size = next(iter(self._shifts.values())).group_size
-        parts = fixed_parts(self._train, num_samples=max(size, self._precise_size // size * size), part_size=size)
         with _hooked(self._layers, pooled):
-            for part in parts:
+            for part in self._parts:
                 rehearsal.losses(part)
         for name, (mean, variance) in running.items():
             true_mean, true_variance = pooled[name].statistics()
@@ -95,7 +91,7 @@ class _Shifts:
         mean, variance = _running(layer)
         self._mean, self._deviation = mean, (variance + layer.eps).sqrt()
         self._sums: Tensor | float = 0.0
-        self._num_samples = self.group_size = 0
+        self._num_samples = 0
 
     @torch.no_grad()
     def __call__(self, layer: GroupBatchNorm, inputs: tuple[Tensor]) -> None:
@@ -107,7 +103,6 @@ class _Shifts:
         k = num_equal(sizes)
         self._sums = self._sums + table[:, :k].sum(1) * sizes[0] + table[:, k:].sum(1) * sizes[-1]
         self._num_samples += sum(sizes)
-        self.group_size = max(self.group_size, sizes[0])
 
     def means(self) -> Tensor:
         """[kinds]."""
@@ -134,7 +129,11 @@ class _Pooled:
 
 
 def group_statistics(x: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance, [groups, channels] each, of BN groups in `x` [n, channels, ...], equal ones interleaved."""
+    """(means, biased variances), [groups, channels] each, of `x` [n, channels, ...] whose equal groups are interleaved.
+
+    >>> group_statistics(torch.tensor([[1.0], [5.0], [3.0], [9.0]]), (2, 2))[0].tolist()
+    [[2.0], [7.0]]
+    """
     k, channels = num_equal(tuple(sizes)), x.shape[1]
     equal = k * sizes[0]
     # Sample i of group j stands at i * k + j.
@@ -143,6 +142,16 @@ def group_statistics(x: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
         variance, mean = torch.var_mean(x[equal:].reshape(len(x) - equal, 1, channels, -1), dim=(0, 3), correction=0)
         variances, means = torch.cat([variances, variance]), torch.cat([means, mean])
     return means, variances
+
+
+def _watched(model: nn.Module) -> dict[str, GroupBatchNorm]:
+    """The layers with batch statistics and running ones, by name."""
+    found = {name: layer for name, layer in model.named_modules() if isinstance(layer, GroupBatchNorm)}
+    return {
+        name: layer
+        for name, layer in found.items()
+        if layer.track_running_stats and not isinstance(layer, FrozenBatchNorm)
+    }
 
 
 def _sizes(layer: GroupBatchNorm, x: Tensor) -> tuple[int, ...]:

@@ -21,8 +21,8 @@ class Sharpness:
     scaled (Dinh et al., arXiv 1703.04933): compare runs of one model only.
 
     Costs about 11 gradients an epsilon and kind, and `num_products` Hessian-vector products (some two gradients each)
-    for eigenvalue and trace; the subspace takes `num_directions` times the weights' memory, 0 leaves it out. It measures
-    in float32 or float64, and on a GPU it waits for the device once, for the eigenvalue.
+    for eigenvalue and trace; the subspace takes `num_directions` times the weights' memory, 0 leaves it out. Nothing is
+    measured in half precision. On a GPU it waits for the device once, for the eigenvalue.
     """
 
     needs = ("update",)
