@@ -293,7 +293,8 @@ def _probes(
     group_size: int | None,
 ) -> tuple[Scheduled, ...]:
     trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    offered = {"model": model, "optimizer": optimizer, "trained": trained, "train": train, "group_size": group_size}
+    offered: dict[str, Any] = {"model": model, "optimizer": optimizer, "trained": trained, "plan": plan}
+    offered |= {"train": train, "group_size": group_size}
 
     def scheduled(name: str, node: Mapping[str, Any]) -> Scheduled:
         key = f"probe.{name}"

@@ -15,9 +15,9 @@ What happens at an iteration where a probe is due, each line only where its `nee
     memory           state() and load(state), in a checkpoint and after it
 
 Columns are 0-d tensors on the device: a probe never waits for the device and never writes to what it sees. From
-`offered`, the constructor is given what its signature asks for by name: `model`, `optimizer`, `trained` (the
-parameters that are trained, by name), `train` (a mbtrain.probes.samples.TrainingSet), `group_size` (of BN groups, None
-without batch norm).
+the run, the constructor is given what its signature asks for by name: `model`, `optimizer`, `plan`, `trained` (the
+parameters that are trained, by name), `train` (a mbtrain.probes.samples.TrainingSet) and `group_size` (of BN groups,
+None without batch norm).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

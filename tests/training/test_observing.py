@@ -34,6 +34,7 @@ class Watcher(pl.Callback):
     [
         "probe=gradient_norm",
         "probe=throughput",
+        "probe=full",
         "tracker=csv",
         "trainer.progress=true",
         "validate.every=3it",
@@ -78,7 +79,7 @@ MEASURED += ["probe.throughput.every=10it", "probe.batch_norm.every=30it", "prob
 
 
 @pytest.mark.parametrize(
-    "extra", [[], ["optimizer.clip_norm=1", "ema=1ep", "probe=gradient_norm"], ["model=cnn"], MEASURED]
+    "extra", [[], ["optimizer.clip_norm=1", "ema=1ep", "probe=gradient_norm"], ["model=cnn"], ["probe=full"], MEASURED]
 )
 def test_iteration_neither_waits_nor_touches_files(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, extra: list[str]

@@ -1,0 +1,201 @@
+"""Where the parts of a mini-batch come from whose gradients are compared: four ways to the same sums.
+
+Each is given `begin()`, then what its `needs` ask for, and gives the sums as an Anova.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mbtrain.core.gradient import Gradient
+from mbtrain.core.noise_scale import Anova
+from mbtrain.core.per_example import has_closed_form, layer_squares
+from mbtrain.plan.refused import Refused
+from mbtrain.probes.contract import Rehearsal
+from mbtrain.probes.lens import Lens
+
+# Numbers in the per-example gradients that are held at once.
+HELD = 1 << 25
+
+
+class MicroBatches:
+    """The micro-batches of the training itself; a mini-batch in one piece says nothing."""
+
+    needs: tuple[str, ...] = ("micro_gradients", "gradient")
+
+    def __init__(self, lenses: Sequence[Lens]) -> None:
+        self._lenses = lenses
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the mini-batch before."""
+        self._num_parts, self._weighted_sq = 0, [torch.zeros(())] * len(self._lenses)
+        self.sums: list[Anova] = []
+
+    def see_micro_gradient(self, weight: float | Tensor, gradient: Gradient) -> None:
+        """Add W_j |g_j|^2."""
+        parts = [weight * lens.see(gradient) for lens in self._lenses]
+        self._weighted_sq = [a + b for a, b in zip(self._weighted_sq, parts, strict=True)] if self._num_parts else parts
+        self._num_parts += 1
+
+    def see_gradient(self, weight: float | Tensor, gradient: Gradient) -> None:
+        """Compare with the whole."""
+        if self._num_parts > 1:
+            pairs = zip(self._lenses, self._weighted_sq, strict=True)
+            self.sums = [Anova(total, lens.see(gradient), weight, self._num_parts) for lens, total in pairs]
+
+
+class Parts(MicroBatches):
+    """Own passes over the mini-batch in `num_parts` parts: as the training's micro-batches would be."""
+
+    needs = ("rehearsal",)
+
+    def __init__(self, lenses: Sequence[Lens], *, num_parts: int) -> None:
+        super().__init__(lenses)
+        self._num_parts_wanted = num_parts
+
+    def rehearse(self, rehearsal: Rehearsal) -> None:
+        """Go through the parts."""
+        size = -(-rehearsal.num_samples // self._num_parts_wanted)
+        result = rehearsal.mean_gradient(size, observers=[self.see_micro_gradient])
+        self.see_gradient(result.weight, result.gradient)
+
+
+class PerExample:
+    """Own passes that make the gradient of every sample (torch.func.vmap), a few at a time."""
+
+    needs = ("rehearsal",)
+
+    def __init__(self, lenses: Sequence[Lens], trained: Mapping[str, Tensor]) -> None:
+        self._lenses, self._trained = lenses, trained
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the mini-batch before."""
+        self.sums: list[Anova] = []
+
+    def rehearse(self, rehearsal: Rehearsal) -> None:
+        """Add up W_i |g_i|^2 over all samples."""
+        weights = {name: one.detach() for name, one in self._trained.items()}
+        size = max(1, HELD // sum(one.numel() for one in weights.values()))
+        squares: list[Tensor] = []  # [n, parameters] each
+        counts: list[Tensor] = []
+        totals: list[Tensor] = []
+        for part in rehearsal.micro_batches(size):
+
+            def one_loss(weights: dict[str, Tensor], inputs: Any, target: Tensor, part: Any = part) -> Any:
+                sample = part._replace(inputs=_alone(inputs), target=target[None], groups=())
+                values, shares = rehearsal.losses(sample, weights)
+                return values.sum(), torch.ones_like(values).sum() if shares is None else shares.sum()
+
+            each = vmap(grad(one_loss, has_aux=True), in_dims=(None, 0, 0), randomness="different")
+            # The attention kernels that are faster have no batching rule.
+            with sdpa_kernel(SDPBackend.MATH):
+                gradients, count = each(weights, part.inputs, part.target)
+            squares.append(torch.stack([one.flatten(1).square().sum(1) for one in gradients.values()], 1))
+            sums = [one.sum(0) for one in gradients.values()]
+            totals = sums if not totals else [a + b for a, b in zip(totals, sums, strict=True)]
+            counts.append(count)
+        weight = torch.cat(counts)
+        mean: list[Tensor | None] = [one / weight.sum() for one in totals]
+        self.sums = [_anova(lens, torch.cat(squares), weight, mean) for lens in self._lenses]
+
+
+class ClosedForm:
+    """Hooks in the training's own passes: squared norms without any gradient of a sample (linear, layer norm)."""
+
+    needs = ("layers", "gradient")
+
+    def __init__(self, lenses: Sequence[Lens], model: nn.Module, trained: Mapping[str, Tensor]) -> None:
+        self._lenses, self._names = lenses, {name: place for place, name in enumerate(trained)}
+        self._seen_by = {place for lens in lenses for place in lens.places}
+        self._layers = [
+            (name, layer)
+            for name, layer in model.named_modules()
+            if has_closed_form(layer) and self._places(name, layer) & self._seen_by
+        ]
+        self.begin()
+
+    @staticmethod
+    def covers(model: nn.Module, lens: Lens) -> bool:
+        """Whether each parameter that counts stands in one layer of a known kind, alone."""
+        owners: dict[int, list[nn.Module]] = {}
+        for layer in model.modules():
+            for one in layer.parameters(recurse=False):
+                owners.setdefault(id(one), []).append(layer)
+        found = [owners.get(id(one), []) for one in lens.parameters]
+        return all(len(layers) == 1 and has_closed_form(layers[0]) for layers in found)
+
+    def begin(self) -> None:
+        """Forget the mini-batch before."""
+        self.sums: list[Anova] = []
+        self._squares: list[dict[int, Tensor]] = []
+        self._counts: list[Tensor] = []
+        self._factors: list[Tensor] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look at what goes into the layers and at the gradient that comes back."""
+        handles = [layer.register_forward_hook(self._hook(name)) for name, layer in self._layers]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def see_losses(self, values: Tensor, weights: Tensor | None) -> None:
+        """Note the samples' weights, and what the loss is multiplied by before its gradient is taken."""
+        self._squares.append({})
+        count = torch.ones_like(values) if weights is None else weights
+        self._counts.append(count.detach().reshape(len(count), -1).sum(1))
+        values.register_hook(lambda slope: self._factors.append(slope.detach().flatten()[0]))
+
+    def see_gradient(self, weight: float | Tensor, gradient: Gradient) -> None:
+        """Compare with the whole."""
+        parts = [
+            torch.stack([part.get(place, torch.zeros_like(count)) for place in range(len(self._names))], 1) / factor**2
+            for part, count, factor in zip(self._squares, self._counts, self._factors, strict=True)
+        ]
+        counts = torch.cat(self._counts)
+        self.sums = [_anova(lens, torch.cat(parts), counts, gradient) for lens in self._lenses]
+
+    def _places(self, name: str, layer: nn.Module) -> set[int]:
+        full = [f"{name}.{one}" if name else one for one, _ in layer.named_parameters(recurse=False)]
+        return {self._names[one] for one in full if one in self._names}
+
+    def _hook(self, name: str) -> Any:
+        def see(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            if output.requires_grad:
+                output.register_hook(lambda slope: self._see(name, layer, given[0], slope))
+
+        return see
+
+    def _see(self, name: str, layer: nn.Module, inputs: Tensor, slope: Tensor) -> None:
+        kinds = ("weight", "bias")
+        for kind, square in zip(kinds, layer_squares(layer, inputs, slope), strict=False):
+            place = self._names.get(f"{name}.{kind}" if name else kind)
+            if place is None:
+                continue
+            if place in self._squares[-1]:
+                raise Refused(f"probe.noise_scale.source=per_example: layer {name} is used twice: take source=parts")
+            self._squares[-1][place] = square
+
+
+def _anova(lens: Lens, squares: Tensor, weight: Tensor, mean: Gradient) -> Anova:
+    """From |W_i g_i|^2 [n, parameters] and W_i [n]; a sample without weight is no part."""
+    is_part = weight > 0
+    inverse = torch.where(is_part, 1 / weight.double(), 0.0)
+    by_parameter = (squares.double() * inverse[:, None]).sum(0)
+    return Anova(lens.sums(by_parameter[lens.places]), lens.see(mean), weight.double().sum(), is_part.sum())
+
+
+def _alone(inputs: Any) -> Any:
+    """A sample as a batch of one."""
+    return torch.utils._pytree.tree_map(lambda one: one[None], inputs)
