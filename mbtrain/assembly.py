@@ -25,6 +25,7 @@ from mbtrain.data.splits import as_splits
 from mbtrain.losses.contract import Loss, as_loss, takes_reduction
 from mbtrain.norm.convert import convert
 from mbtrain.norm.groups import BnGroups, has_batch_norm
+from mbtrain.observers import callbacks_of, probes_of
 from mbtrain.optim.ema import Ema
 from mbtrain.optim.groups import parameter_groups
 from mbtrain.plan.duration import Duration
@@ -169,12 +170,12 @@ def assemble(
         scaled=scaled,
         scores=scores,
         lr_of=plan.lr_factor(lr_schedule_of(config)),
-        probes=_probes(config, plan, model, optimizer),
+        probes=probes_of(config, plan, model, optimizer, data.train, cutting.group_size),
         num_outputs=num_outputs,
         threads=threads,
         plan_line=plan_line(config, plan, cutting) + note,
         workers=_workers(config, data.train, cores=cores),
-        callbacks=_callbacks(config),
+        callbacks=callbacks_of(config),
         compiled_sizes=sizes,
         is_flat=trial.values_per_channel == 1,
     )
@@ -317,34 +318,6 @@ def _scaled(
     for size in {*plan.sizes, plan.largest_size}:
         scaled.lines(size)
     return scaled
-
-
-def _probes(
-    config: Mapping[str, Any], plan: RunPlan, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Scheduled, ...]:
-    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    offered = {"model": model, "optimizer": optimizer, "trained": trained, "plan": plan}
-
-    def scheduled(name: str, node: Mapping[str, Any]) -> Scheduled:
-        key = f"probe.{name}"
-        probe = build(node, key=key, trust=config["trust"], offered=offered, leave=("every", "at"))
-        every, at = node.get("every"), node.get("at") or ()
-        times = [] if every is None else [plan.cadence(Duration.parse(every))]
-        return Scheduled(probe, name, [*times, plan.points([Duration.parse(one) for one in at])])
-
-    return tuple(scheduled(name, node) for name, node in config["probe"].items())
-
-
-def _callbacks(config: Mapping[str, Any]) -> tuple[pl.Callback, ...]:
-    """The user's own Lightning callbacks, from trainer.extra.callbacks."""
-    built = []
-    for index, node in enumerate(config["trainer"]["extra"].get("callbacks") or []):
-        key = f"trainer.extra.callbacks[{index}]"
-        callback = build(node, key=key, trust=config["trust"])
-        if not isinstance(callback, pl.Callback):
-            raise Refused(f"{key}: {name_of(node)} is no Lightning callback")
-        built.append(callback)
-    return tuple(built)
 
 
 def _workers(config: Mapping[str, Any], source: Source, *, cores: int) -> int:

@@ -25,8 +25,9 @@ MAY_IMPORT = {
     "training": BLOCKS | {"log"},
     "run_folder": {"config", "log", "plan"},
     "side_process": {"plan", "trackers"},
+    "observers": {"compatibility", "config", "data", "plan", "probes"},
     "compatibility": {"data", "losses", "plan", "training"},
-    "assembly": BLOCKS | {"compatibility", "config", "cutting", "training", "finished_run"},
+    "assembly": BLOCKS | {"compatibility", "observers", "config", "cutting", "training", "finished_run"},
     "cutting": {"plan"},
     "micro_size": BLOCKS | {"assembly", "cutting", "training"},
     "outcome": BLOCKS | {"assembly", "training"},
@@ -41,8 +42,18 @@ MAY_IMPORT = {
 }
 HEAVY = {
     "torch": BLOCKS - {"plan"}
-    | {"training", "assembly", "compatibility", "outcome", "finished_run", "__init__", "study", "trackers"},
-    "pytorch_lightning": {"training", "assembly", "attempt", "outcome"},
+    | {
+        "training",
+        "assembly",
+        "compatibility",
+        "observers",
+        "outcome",
+        "finished_run",
+        "__init__",
+        "study",
+        "trackers",
+    },
+    "pytorch_lightning": {"training", "assembly", "observers", "attempt", "outcome"},
     "hydra": {"__main__", "config", "study"},
     "omegaconf": {"__main__", "config", "study"},
     "scipy": {"analysis"},

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mbtrain.analysis import probe_sections
 from mbtrain.analysis.charts import Panel
 from mbtrain.analysis.curves import Logs, over_axes
 from mbtrain.analysis.experiment import text
@@ -21,7 +22,8 @@ THINNED = "Line: mean of each stretch of iterations; band: its lowest and highes
 def sections(run: Run, logs: Logs) -> list[Section]:
     """Everything that is told of a single run."""
     iterations, epochs = logs.iterations(run), logs.epochs(run)
-    parts = [_training(iterations), _validation(epochs), _rates(run, iterations), _probed(iterations)]
+    parts = [_training(iterations), _validation(epochs), _rates(run, iterations)]
+    parts += [*probe_sections.sections(iterations), _probed(iterations)]
     parts += [_time(run, iterations), config(run.config), _result(run)]
     return [one for one in parts if one.panels or one.tables]
 
@@ -69,7 +71,8 @@ def _rates(run: Run, log: ThinnedLog) -> Section:
 
 def _probed(log: ThinnedLog) -> Section:
     names = [name for name in log.columns if name not in OWN and not name.startswith(("train/", "time/"))]
-    return Section("What probes logged", (), _panels(names, log))
+    further = [name for name in names if not probe_sections.is_told(name)]
+    return Section("What probes logged", (), _panels(further, log))
 
 
 def _time(run: Run, log: ThinnedLog) -> Section:
@@ -78,8 +81,7 @@ def _time(run: Run, log: ThinnedLog) -> Section:
     inside = log.columns.get("time/iteration_s")
     if not isinstance(seconds, int | float) or inside is None or not seconds > 0:
         return Section("Time")
-    further = {name: column.total for name, column in log.columns.items() if _is_part(name)}
-    split = {"iterations": inside.total, **further}
+    split = {"iterations": inside.total}
     split["validation, checkpoints, start and end"] = max(0.0, seconds - inside.total)
     rows = [
         [word(name), number(part), Value(percent(part / seconds), part / seconds, part / seconds)]
@@ -109,10 +111,6 @@ def _file(name: str) -> str:
     'train-grad-norm'
     """
     return "".join(one if one.isalnum() or one in "-_" else "-" for one in name)[:60]
-
-
-def _is_part(name: str) -> bool:
-    return name.startswith("time/") and name.endswith("_s") and name not in ("time/iteration_s", "time/elapsed_s")
 
 
 def _is_number(value: object) -> bool:

@@ -1,6 +1,7 @@
 """Hands out the mini-batches of an epoch from where the clock stands, and cuts them into micro-batches on the way."""
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -43,6 +44,7 @@ class MiniBatch:
         device: torch.device,
     ) -> None:
         self.iteration, self.num_micro_batches, self.device = iteration, len(micro_batches), device
+        self.waited_s = 0.0  # by the host, for workers to bring it
         self._micro_batches, self._gather, self._indices, self._augment = micro_batches, gather, indices, augment
         self._places = places
 
@@ -75,8 +77,10 @@ class MiniBatch:
 
     def cut_into(self, micro_batches: Sequence[MicroBatch]) -> "MiniBatch":
         """The same samples, cut in another way."""
-        places = places_of(micro_batches, self.device)
-        return MiniBatch(self.iteration, micro_batches, places, self._gather, self._indices, self._augment, self.device)
+        places = places_of(tuple(micro_batches), self.device)
+        cut = MiniBatch(self.iteration, micro_batches, places, self._gather, self._indices, self._augment, self.device)
+        cut.waited_s = self.waited_s
+        return cut
 
     def positions(self, number: int) -> list[int]:
         """Where the samples of micro-batch `number` stand in the mini-batch, in the order that the model gets them."""
@@ -181,9 +185,12 @@ class Loader:
         plan, is_over = self._clock.plan, False
         assert self._loader is not None
         while not is_over:
-            seen = plan.num_changes
-            for iteration, batch in zip(self.iterations(), self._loader, strict=True):
-                yield self._fetched(iteration, batch)
+            seen, batches = plan.num_changes, iter(self._loader)
+            for iteration in self.iterations():
+                started = time.perf_counter()
+                mini_batch = self._fetched(iteration, next(batches))
+                mini_batch.waited_s = time.perf_counter() - started
+                yield mini_batch
                 is_over = iteration.is_last_of_epoch or self._clock.done >= plan.num_iterations
                 # The workers have gone ahead by the sizes of before: what they fetched is left.
                 if plan.num_changes != seen:

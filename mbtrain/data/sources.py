@@ -32,6 +32,10 @@ class MemorySource:
         """The samples at `indices`, an integer tensor on the same device."""
         return self.x.index_select(0, indices), self.y.index_select(0, indices)
 
+    def read(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The samples at these positions."""
+        return self.gather(torch.tensor(positions, device=self.x.device))
+
     def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """The samples from `start` to before `stop`, without a copy."""
         return self.x[start:stop], self.y[start:stop]
@@ -71,6 +75,10 @@ class DatasetSource:
         if isinstance(inputs, Tensor):
             inputs = self.normalize(inputs)
         return _map_tensors((inputs, target), self._cast)
+
+    def read(self, positions: Sequence[int]) -> tuple[Any, Any]:
+        """The samples at these positions, as the model gets them."""
+        return self.convert(self.fetch(positions))
 
     def chunks(self) -> Iterator[tuple[int, Any, Any]]:
         """All raw batches (start, input, target) of the part in order."""

@@ -11,11 +11,14 @@ What happens at an iteration where a probe is due, each line only where its `nee
     rehearsal        rehearse(rehearsal): its own passes over the same mini-batch, at the weights before the update
     (always)         probe(parameters) -> columns of the row; `p.grad` is the (clipped) mean gradient
     update           after_update(rehearsal) -> more columns, at the weights after the update
+    time             timed(seconds) -> more columns; host seconds of this iteration in `data`, `forward_backward` and
+                     `update`, and of all before it in `iterations` and, of these, in `logging`
     memory           state() and load(state), in a checkpoint and after it
 
 Columns are 0-d tensors on the device: a probe never waits for the device and never writes to what it sees. From
-the run, the constructor is given what its signature asks for by name: `model`, `optimizer`, `plan` and `trained` (the
-parameters that are trained, by name).
+the run, the constructor is given what its signature asks for by name: `model`, `optimizer`, `plan`, `trained` (the
+parameters that are trained, by name), `train` (a mbtrain.probes.samples.TrainingSet) and `group_size` (of BN groups,
+None without batch norm).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +32,7 @@ from mbtrain.plan.duration import Cadence, Points
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import Iteration
 
-NEEDS = ("iteration", "layers", "micro_gradients", "gradient", "rehearsal", "update", "memory")
+NEEDS = ("iteration", "layers", "micro_gradients", "gradient", "rehearsal", "update", "time", "memory")
 Columns = dict[str, Tensor]
 
 

@@ -120,7 +120,7 @@ class MiniBatchModule(pl.LightningModule):
             seed_iteration(parts.seed, iteration.index, mini_batch.device)
             with probing.watching():
                 return mean_gradient(
-                    mini_batch.micro_batches(),
+                    probing.fetched(mini_batch.micro_batches()),
                     evaluate,
                     self._trained,
                     num_micro_batches=mini_batch.num_micro_batches,
@@ -143,7 +143,7 @@ class MiniBatchModule(pl.LightningModule):
             updated = parts.gate.settle(result.loss, result.gradient) & updated
         if self.inspector is not None:
             self.inspector.see_update(mini_batch)
-        extra |= probing.after_update()
+        extra |= probing.after_update(parts.recorder.spent_s)
         head = (iteration, mini_batch.num_micro_batches, updated, lr)
         parts.recorder.add(head, result.loss, result.weight, pairs, extra)
         self._count(iteration)
@@ -171,7 +171,8 @@ class MiniBatchModule(pl.LightningModule):
         def rehearsal() -> Rehearsal:
             return Rehearsal(mini_batch, parts.model, parts.loss, parts.groups, self._trained, seed=parts.seed)
 
-        return Probing(due, rehearsal, mini_batch.iteration, mini_batch.num_micro_batches)
+        size = mini_batch.num_micro_batches
+        return Probing(due, rehearsal, mini_batch.iteration, size, waited_s=mini_batch.waited_s)
 
     def _count(self, iteration: Iteration) -> None:
         """Move our clock, and Lightning's global_step with it."""

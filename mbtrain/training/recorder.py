@@ -58,6 +58,8 @@ class Recorder:
         self._means, self._elapsed_before = Means(), 0.0
         self._started = self._last_block = time.perf_counter()
         self._is_open, self._limit = False, BLOCK_ITERATIONS
+        # Host seconds since this process started: in iterations, and of these in handing rows over.
+        self.spent_s = {"iterations": 0.0, "logging": 0.0}
         self._clear()
 
     def begin(self) -> None:
@@ -135,6 +137,7 @@ class Recorder:
 
     def _end(self, now: float) -> None:
         self._times.append((now - self._began, self._elapsed(now)))
+        self.spent_s["iterations"] += now - self._began
         self._is_open = False
         if len(self._times) > len(self._heads):  # an iteration that raised left no row
             self._times.pop()
@@ -167,6 +170,7 @@ class Recorder:
         self._writer.write("iteration", lambda: self._rows(heads, times, weights, read(), places))
         self._last_block = now
         self._clear()
+        self.spent_s["logging"] += time.perf_counter() - now
 
     def _rows(
         self,

@@ -31,20 +31,23 @@ class Rehearsal:
         self.num_samples = mini_batch.iteration.size
         self._mini_batch, self._loss, self._groups, self._seed = mini_batch, loss, groups, seed
         self._put_back: list[Callable[[], object]] = []
-        self._is_model_kept = False
+        self._are_buffers_kept = False
         self._keep_generators()
+        self._keep_modes()
 
     def micro_batches(self, size: int | None = None) -> Iterator[Micro]:
         """The mini-batch in parts of at most `size` samples; None: the training's own cut."""
-        self._keep_model()
+        self._keep_buffers()
         seed_iteration(self._seed, self._mini_batch.iteration.index, self._mini_batch.device)
         return self._cut(size).micro_batches()
 
     def losses(self, part: Micro, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
         """(values, weights or None) of a part's samples."""
-        self._keep_model()
+        self._keep_buffers()
         self._groups.sizes = part.groups
-        output = self.model(part.inputs) if weights is None else functional_call(self.model, dict(weights), part.inputs)
+        output = (
+            self.model(part.inputs) if weights is None else functional_call(self.model, dict(weights), (part.inputs,))
+        )
         return losses_of(self._loss, output, part.target)
 
     def mean_gradient(self, size: int | None = None, *, observers: Sequence[Observer] = ()) -> MeanGradient:
@@ -75,12 +78,14 @@ class Rehearsal:
         kept = [(one, one.get_state()) for one in (torch.default_generator, *on_device)]
         self._put_back.append(lambda: [one.set_state(state) for one, state in kept])
 
-    def _keep_model(self) -> None:
-        """Before the first pass: buffers cost a copy."""
-        if self._is_model_kept:
-            return
-        self._is_model_kept = True
-        buffers = [(one, one.clone()) for one in self.model.buffers()]
+    def _keep_modes(self) -> None:
         modes = [(layer, layer.training) for layer in self.model.modules()]
-        self._put_back.append(lambda: [one.copy_(kept) for one, kept in buffers])
         self._put_back.append(lambda: [setattr(layer, "training", kept) for layer, kept in modes])
+
+    def _keep_buffers(self) -> None:
+        """Before the first pass: they cost a copy."""
+        if self._are_buffers_kept:
+            return
+        self._are_buffers_kept = True
+        buffers = [(one, one.clone()) for one in self.model.buffers()]
+        self._put_back.append(lambda: [one.copy_(kept) for one, kept in buffers])

@@ -14,6 +14,8 @@ from mbtrain import assembly as assembly_module
 from mbtrain.training.module import MiniBatchModule
 from tests.conftest import rows
 
+QUICK_SHARPNESS = ["probe.sharpness.num_samples=8", "probe.sharpness.num_products=2", "probe.sharpness.epsilons=[1e-3]"]
+QUICK_SHARPNESS += ["probe.sharpness.num_directions=2"]
 DROPOUT = ["duration=2ep", "model.dropout=0.2", "dataset.augment=[flip]"]
 
 
@@ -31,6 +33,7 @@ class Watcher(pl.Callback):
     "observer",
     [
         "probe=gradient_norm",
+        "probe=throughput",
         "probe=full",
         "tracker=csv",
         "trainer.progress=true",
@@ -41,6 +44,16 @@ class Watcher(pl.Callback):
 )
 def test_observing_changes_no_bit(train: Callable[..., Any], observer: str) -> None:
     assert train(*DROPOUT, observer)["weights_sha256"] == train(*DROPOUT)["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    "options", [["probe=batch_norm"], ["probe=sharpness", *QUICK_SHARPNESS]], ids=lambda one: one[0]
+)
+def test_a_probe_with_passes_of_its_own_changes_no_bit(train: Callable[..., Any], options: list[str]) -> None:
+    net = ["model=cnn", "model.channels=[2,4]", "model.dropout=0.2", "dataset.augment=[flip]", "duration=9it"]
+    net += ["batch_norm.group_size=16", "batch.micro_size=16", "ema=1ep"]
+    due = f"probe.{options[0].removeprefix('probe=')}.every=2it"
+    assert train(*net, *options, due)["weights_sha256"] == train(*net)["weights_sha256"]
 
 
 def test_callbacks_that_draw_random_numbers_change_no_bit(
@@ -60,8 +73,13 @@ def test_probe_logs_the_norm_of_the_gradient_where_it_is_due(train: Callable[...
         assert row.get("gradient/norm", 0.01) == pytest.approx(0.01, rel=1e-3)
 
 
+# Peak memory on the host is read from the process, speed from the clock: neither is the device's.
+MEASURED = ["model=cnn", "model.channels=[2]", "probe=[throughput,batch_norm,sharpness]", *QUICK_SHARPNESS]
+MEASURED += ["probe.throughput.every=10it", "probe.batch_norm.every=30it", "probe.sharpness.every=30it"]
+
+
 @pytest.mark.parametrize(
-    "extra", [[], ["optimizer.clip_norm=1", "ema=1ep", "probe=gradient_norm"], ["model=cnn"], ["probe=full"]]
+    "extra", [[], ["optimizer.clip_norm=1", "ema=1ep", "probe=gradient_norm"], ["model=cnn"], ["probe=full"], MEASURED]
 )
 def test_iteration_neither_waits_nor_touches_files(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, extra: list[str]

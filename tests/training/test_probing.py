@@ -67,6 +67,10 @@ class Greedy:
         moved = [(a - b).norm() for a, b in zip(rehearsal.parameters, self.before, strict=True)]
         return {"greedy/moved": torch.stack(moved).norm().detach(), "greedy/loss": rehearsal.mean_gradient().loss}
 
+    def timed(self, seconds: Any) -> dict[str, Tensor]:
+        self.calls.append("timed")
+        return {}
+
     def state(self) -> dict[str, Any]:
         self.count += 1
         return {"count": self.count}
@@ -108,7 +112,7 @@ def test_what_it_needs_comes_in_the_order_of_the_contract(
     train("duration=2it", "batch.size=32", "batch.micro_size=20")
     parts = ["losses 20", "micro 20", "losses 12", "micro 12"]
     head = ["begin 2", "watching", *parts, "watched", "gradient 32", "rehearse"]
-    assert greedy.calls == [*head, "call", "after"]
+    assert greedy.calls == [*head, "call", "timed", "after"]
 
 
 def test_columns_before_and_after_the_update_stand_in_the_row(
