@@ -46,6 +46,7 @@ OURS = {
 def conflicts(config: Mapping[str, Any]) -> Iterator[str]:
     """A line for each pair of keys of a valid config that do not go together."""
     yield from _of_sizes(config)
+    yield from _of_norm(config["batch_norm"])
     yield from _of_extra(config["trainer"]["extra"])
     yield from _of_parts(config)
     if Duration.parse(config["duration"]).unit == "%":
@@ -61,12 +62,21 @@ def _of_sizes(config: Mapping[str, Any]) -> Iterator[str]:
     batch, group_size = config["batch"], config["batch_norm"]["group_size"]
     try:
         micro_size = micro_size_known(batch)
-        if micro_size is None or group_size is None or config["batch_norm"]["kind"] != "batch":
+        if micro_size is None or group_size is None or config["batch_norm"]["kind"] not in ("batch", "renorm"):
             return
         if batch["size"] == "all" or micro_size < batch["size"]:
             usable_micro_size(micro_size, group_size)
     except Refused as error:
         yield str(error)
+
+
+def _of_norm(norm: Mapping[str, Any]) -> Iterator[str]:
+    half_life, momentum = norm["half_life"], norm["momentum"]
+    if half_life is not None and momentum is not None:
+        yield (
+            f"batch_norm.half_life={half_life} and batch_norm.momentum={momentum}: each says how long running "
+            "statistics remember, leave one of them out"
+        )
 
 
 def _of_extra(extra: Mapping[str, Any]) -> Iterator[str]:

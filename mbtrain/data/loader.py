@@ -94,7 +94,7 @@ class Loader:
         self._loader = None
         if isinstance(source, DatasetSource):
             self._loader = DataLoader(
-                _Fetched(source, seed),
+                Fetched(source, seed),
                 batch_size=None,
                 sampler=self._jobs,
                 num_workers=workers,
@@ -169,7 +169,7 @@ class Batches:
         self._loader = None
         if isinstance(source, DatasetSource):
             jobs = [(0, list(range(*one))) for one in self._ranges]
-            self._loader = DataLoader(_Fetched(source, 0), batch_size=None, sampler=jobs, num_workers=workers)
+            self._loader = DataLoader(Fetched(source, 0), batch_size=None, sampler=jobs, num_workers=workers)
 
     def __len__(self) -> int:
         return len(self._ranges)
@@ -195,7 +195,7 @@ class _Jobs:
         return self._loader.jobs()
 
 
-class _Fetched(Dataset[Any]):
+class Fetched(Dataset[Any]):
     """Fetches a whole mini-batch; what the user's data set draws depends on (seed, iteration), not on the worker."""
 
     def __init__(self, source: DatasetSource, seed: int) -> None:
