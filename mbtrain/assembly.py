@@ -14,9 +14,7 @@ from torch import nn
 
 from mbtrain.config.build import build, find
 from mbtrain.core.random import mix, seed_weights
-from mbtrain.core.recomputation import recompute_blocks
 from mbtrain.cutting import cutting_of, plan_line
-from mbtrain.data.draw import Draw
 from mbtrain.data.loader import Batches, Cut, Loader, Order
 from mbtrain.data.prepare import Data, Options, prepare
 from mbtrain.data.sources import DatasetSource, MemorySource, Source
@@ -25,11 +23,11 @@ from mbtrain.losses.contract import Loss, as_loss, losses_of, takes_reduction
 from mbtrain.norm.convert import convert
 from mbtrain.norm.groups import BnGroups, has_batch_norm
 from mbtrain.norm.recalibration import Recalibration
+from mbtrain.normalisation import groups_of, recalibration_of, recompute
 from mbtrain.optim.ema import Ema
 from mbtrain.optim.groups import parameter_groups
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.order import checked
-from mbtrain.plan.ramp import renorm_limits
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.probes.contract import Scheduled
@@ -106,7 +104,7 @@ def assemble(
     device, dtype = _place(config)
     data = read_data(config) if data is None else data
     order, plan = _order_and_plan(config, data)
-    groups = _groups(config, plan)
+    groups = groups_of(config, plan)
     model, num_outputs = _model(config, data, groups)
     model.to(device=device, dtype=dtype)
     loss = _loss(config, num_outputs)
@@ -115,7 +113,6 @@ def assemble(
     scores = _scores(data, loss, config)
     trial = _try_out(config, data, model, loss, num_outputs)
     cutting = cutting_of(config, plan, has_bn=has_batch_norm(model), is_flat=trial.values_per_channel == 1)
-    _recompute(config, model)
     cores = num_cores() if cores is None else cores
     work = trial.flops * cutting.micro_size
     threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(work, cores=cores)
@@ -144,23 +141,8 @@ def assemble(
         plan_line=plan_line(config, plan, cutting),
         workers=_workers(config, data.train, cores=cores),
         callbacks=_callbacks(config),
-        recalibration=Recalibration(model, groups, _draw(config, data, plan, cutting.cut)),
+        recalibration=recalibration_of(config, model, groups, data.train, plan, cutting.cut),
     )
-
-
-def _draw(config: Mapping[str, Any], data: Data, plan: RunPlan, cut: Cut) -> Draw:
-    """What batch norm is recalibrated on."""
-    wanted = config["batch_norm"]["recalibrate_samples"]
-    num_samples = len(data.train) if wanted == "all" else wanted
-    return Draw(data.train, cut, num_samples=num_samples, batch_size=plan.batch_size, seed=config["seed"])
-
-
-def _recompute(config: Mapping[str, Any], model: nn.Module) -> None:
-    if config["trainer"]["activation_checkpointing"] and not recompute_blocks(model):
-        raise Refused(
-            f"trainer.activation_checkpointing=true: model={_name(config['model'])} has no blocks to compute again: "
-            "put them into an nn.Sequential or nn.ModuleList"
-        )
 
 
 def _name(node: Mapping[str, Any]) -> str:
@@ -205,15 +187,6 @@ def _order_and_plan(config: Mapping[str, Any], data: Data) -> tuple[Order, RunPl
     return lambda epoch: checked(draw(epoch), num_samples=num_samples, length=length, epoch=epoch), plan
 
 
-def _groups(config: Mapping[str, Any], plan: RunPlan) -> BnGroups:
-    """What the batch-norm layers share."""
-    norm = config["batch_norm"]
-    half_life = None if norm["half_life"] is None else float(plan.samples(Duration.parse(norm["half_life"])))
-    if norm["kind"] != "renorm":
-        return BnGroups(half_life=half_life)
-    return BnGroups(half_life=half_life, limits=renorm_limits(norm, plan))
-
-
 def build_model(
     config: Mapping[str, Any], groups: BnGroups, *, input_shape: tuple[int, ...] | None, num_outputs: int | None
 ) -> nn.Module:
@@ -244,6 +217,7 @@ def _model(config: Mapping[str, Any], data: Data, groups: BnGroups) -> tuple[nn.
         from mbtrain.finished_run import load_weights
 
         load_weights(model, Path(config["model"]["weights"]))
+    recompute(config, model)
     return model, known
 
 

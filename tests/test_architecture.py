@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "training": BLOCKS | {"log"},
     "run_folder": {"config", "log", "plan"},
     "side_process": {"plan", "trackers"},
-    "assembly": BLOCKS | {"config", "cutting", "training", "finished_run"},
+    "assembly": BLOCKS | {"config", "cutting", "training", "finished_run", "normalisation"},
+    "normalisation": BLOCKS,
     "cutting": {"plan"},
     "outcome": BLOCKS | {"assembly", "training"},
     "finished_run": {"assembly", "data", "norm", "plan", "run_folder", "training"},
@@ -38,7 +39,8 @@ MAY_IMPORT = {
     "__main__": {"config", "launch", "plan", "study"},
 }
 HEAVY = {
-    "torch": BLOCKS - {"plan"} | {"training", "assembly", "outcome", "finished_run", "__init__", "study", "trackers"},
+    "torch": BLOCKS - {"plan"}
+    | {"training", "assembly", "normalisation", "outcome", "finished_run", "__init__", "study", "trackers"},
     "pytorch_lightning": {"training", "assembly", "attempt", "outcome"},
     "hydra": {"__main__", "config", "study"},
     "omegaconf": {"__main__", "config", "study"},
