@@ -21,9 +21,10 @@ def groups_of(config: Mapping[str, Any], plan: RunPlan) -> BnGroups:
     """What the batch-norm layers share."""
     norm = config["batch_norm"]
     half_life = None if norm["half_life"] is None else float(plan.samples(Duration.parse(norm["half_life"])))
-    if norm["kind"] != "renorm":
-        return BnGroups(half_life=half_life)
-    return BnGroups(half_life=half_life, limits=renorm_limits(norm, plan))
+    options = {"half_life": half_life, "example_weight": norm["example_weight"]}
+    if norm["kind"] == "renorm":
+        options["limits"] = renorm_limits(norm, plan)
+    return BnGroups(**options)
 
 
 def recalibration_of(

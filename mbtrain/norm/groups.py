@@ -22,12 +22,19 @@ class BnGroups:
 
     Equal leading groups are interleaved (`mbtrain.plan.batch.interleaved`): sample i of group j stands at i * k + j.
     `half_life`, in samples, takes the place of the layers' momentum: a group of n samples weighs 1 - 2^(-n / half_life)
-    in the running statistics. `limits` are batch renorm's (r_max, d_max) as a function of samples seen.
+    in the running statistics. `example_weight` is that of a sample's own statistics in evaluation. `limits` are batch
+    renorm's (r_max, d_max) as a function of samples seen.
     """
 
-    def __init__(self, *, half_life: float | None = None, limits: Limits = lambda samples_seen: (1.0, 0.0)) -> None:
+    def __init__(
+        self,
+        *,
+        half_life: float | None = None,
+        example_weight: float = 0.0,
+        limits: Limits = lambda samples_seen: (1.0, 0.0),
+    ) -> None:
         self.sizes: tuple[int, ...] = ()
-        self.half_life = half_life
+        self.half_life, self.example_weight = half_life, example_weight
         self._limits = limits
         self.r_max, self.d_max = limits(0)
         # How often `begin` was called: what a layer keeps for the length of an iteration bears this number.
@@ -58,12 +65,28 @@ class GroupBatchNorm(_BatchNorm):
         """Normalise [n, channels, ...]; in training each BN group by its own mean and biased variance."""
         sizes = self.groups.sizes
         if not self.training:
-            return super().forward(input)
+            is_weighed = self.groups.example_weight > 0 and self.running_mean is not None
+            return self._weighed(input) if is_weighed else super().forward(input)
         if len(sizes) > 1:
             return self._by_groups(input, sizes)
         if self.groups.half_life is not None:
             self.momentum = 1 - 0.5 ** (input.shape[0] / self.groups.half_life)
         return super().forward(input)
+
+    def _weighed(self, input: Tensor) -> Tensor:
+        """In evaluation: each sample by first and second moments mixed of its own and the running ones.
+
+        Inference example weighing, Summers and Dinneen, arXiv 1906.03548, section 3.1.
+        """
+        assert self.running_mean is not None and self.running_var is not None
+        alpha, shape = self.groups.example_weight, [1, -1] + [1] * (input.dim() - 2)
+        pixels = list(range(2, input.dim()))
+        own = input.mean(pixels, keepdim=True) if pixels else input
+        own_square = input.square().mean(pixels, keepdim=True) if pixels else input.square()
+        mean, square = self.running_mean.view(shape), (self.running_var + self.running_mean**2).view(shape)
+        mean, square = alpha * own + (1 - alpha) * mean, alpha * own_square + (1 - alpha) * square
+        output = (input - mean) * (square - mean**2 + self.eps).rsqrt()
+        return output if self.weight is None else output * self.weight.view(shape) + self.bias.view(shape)
 
     def _by_groups(self, input: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """Normalise groups of these sizes, the leading equal ones at once, and track their statistics."""
