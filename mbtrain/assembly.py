@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from mbtrain.data.splits import as_splits
 from mbtrain.losses.contract import Loss, as_loss, takes_reduction
 from mbtrain.norm.convert import convert
 from mbtrain.norm.groups import BnGroups, has_batch_norm
+from mbtrain.norm.recalibration import Recalibration
+from mbtrain.normalisation import groups_of, recalibration_of, recompute
 from mbtrain.observers import callbacks_of, probes_of
 from mbtrain.optim.ema import Ema
 from mbtrain.optim.groups import parameter_groups
@@ -70,6 +72,7 @@ class Assembly:
     compiled_sizes: tuple[int, ...]
     # Whether some batch-norm layer gets one value a channel and sample.
     is_flat: bool
+    recalibration: Recalibration
     # Where the micro size was searched for (batch.micro_size=auto|fastest).
     micro_sizes: MicroSizes | None = None
 
@@ -93,6 +96,14 @@ class Assembly:
     def lines(self) -> tuple[str, ...]:
         """What is told before the training: of the plan, and what follows the batch size."""
         return (self.plan_line, *self.scaled.lines(self.plan.iteration(0).batch_size))
+
+    @contextmanager
+    def evaluated(self, samples_seen: int, *, is_final: bool) -> Iterator[None]:
+        """What is validated or, `is_final`, tested and kept, in the model for the length of a block."""
+        when = self.config["batch_norm"]["recalibrate"]
+        is_recalibrated = when == "before_eval" or (when == "end" and is_final)
+        with self.averaged(), self.recalibration.in_place(samples_seen) if is_recalibrated else nullcontext():
+            yield
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in the model for the length of a block, where there are any."""
@@ -128,7 +139,7 @@ def assemble(
     device, dtype = _place(config)
     data = read_data(config) if data is None else data
     order, plan = _order_and_plan(config, data)
-    groups = BnGroups()
+    groups = groups_of(config, plan)
     model, num_outputs = _model(config, data, groups)
     model.to(device=device, dtype=dtype)
     loss = _loss(config, num_outputs)
@@ -178,6 +189,7 @@ def assemble(
         callbacks=callbacks_of(config),
         compiled_sizes=sizes,
         is_flat=trial.values_per_channel == 1,
+        recalibration=recalibration_of(config, model, groups, data.train, plan, cutting.cut),
     )
 
 
@@ -261,6 +273,7 @@ def _model(config: Mapping[str, Any], data: Data, groups: BnGroups) -> tuple[nn.
         from mbtrain.finished_run import load_weights
 
         load_weights(model, Path(config["model"]["weights"]))
+    recompute(config, model)
     return model, known
 
 

@@ -11,7 +11,7 @@ from mbtrain.assembly import Assembly, plan_of
 from mbtrain.finished_run import save_final
 from mbtrain.log.writer import LogWriter
 from mbtrain.optim.sgd_noise import sgd_noise_of
-from mbtrain.outcome import outcome
+from mbtrain.outcome import final, outcome
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.failed import Failed
 from mbtrain.run_folder import RunFolder
@@ -89,7 +89,7 @@ class Attempt:
             module = self._trained(trainer)
             self._files.finish()
             result = outcome(self._config, assembly, module, trainer, best, self._signals)
-            self._keep()
+            self._keep(trainer)
         self._files.raise_error()
         return result
 
@@ -191,7 +191,7 @@ class Attempt:
         options = self._config["validate"]
         return Validation(
             self._assembly.scores,
-            self._assembly.ema,
+            lambda: self._assembly.evaluated(self._clock.last.samples_after, is_final=False),
             best=options["best"],
             stop_at=options["stop_at"],
             patience=options["patience"],
@@ -214,10 +214,10 @@ class Attempt:
         every = self._config["checkpoint"]["every"]
         return None if every is None else self._assembly.plan.cadence(Duration.parse(every))
 
-    def _keep(self) -> None:
-        """Keep the final weights, the averaged ones where there are any."""
+    def _keep(self, trainer: pl.Trainer) -> None:
+        """Keep the final weights, averaged and recalibrated where that is asked for."""
         assembly, data = self._assembly, self._assembly.data
-        with assembly.averaged():
+        with final(assembly, trainer, self._clock.last.samples_after):
             save_final(assembly.model, data.normalize, data.input_shape, assembly.num_outputs, self._folder.checkpoints)
 
 

@@ -55,11 +55,13 @@ def load(run_dir: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
 
     folder = RunFolder(Path(run_dir))
     content = _read(folder.checkpoints / FINAL, read_sealed)
-    config = folder.saved_config() | {"trust": list(trust)}
+    saved = folder.saved_config()
+    config = saved | {"trust": list(trust)}
     shape = content["input_shape"]
+    groups = BnGroups(example_weight=saved["batch_norm"]["example_weight"])
     with torch.random.fork_rng(devices=[]):
         model = build_model(
-            config, BnGroups(), input_shape=None if shape is None else tuple(shape), num_outputs=content["num_outputs"]
+            config, groups, input_shape=None if shape is None else tuple(shape), num_outputs=content["num_outputs"]
         )
     dtype = torch.float64 if content["is_double"] else torch.float32
     model.to(dtype).load_state_dict(content["weights"])

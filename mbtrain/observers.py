@@ -13,7 +13,7 @@ from mbtrain.data.sources import Source
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
-from mbtrain.probes.contract import Scheduled
+from mbtrain.probes.contract import Scheduled, needs
 
 
 def probes_of(
@@ -32,6 +32,11 @@ def probes_of(
     def scheduled(name: str, node: Mapping[str, Any]) -> Scheduled:
         key = f"probe.{name}"
         probe = build(node, key=key, trust=config["trust"], offered=offered, leave=("every", "at"))
+        if config["trainer"]["activation_checkpointing"] and needs(probe, "layers"):
+            raise Refused(
+                f"probe={name}: watches the layers, which trainer.activation_checkpointing=true runs twice: "
+                "leave one of them out"
+            )
         every, at = node.get("every"), node.get("at") or ()
         times = [] if every is None else [plan.cadence(Duration.parse(every))]
         return Scheduled(probe, name, [*times, plan.points([Duration.parse(one) for one in at])])

@@ -4,6 +4,7 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,10 @@ def outcome(
     assembly.model.to(assembly.device)
     result: dict[str, Any] = {"status": "done", "iterations": clock.done, "epochs": clock.last.epoch + 1}
     result |= {"samples_seen": samples, "duration": config["duration"]}
-    validation = module.parts.validation.results_at(clock.done)
-    with assembly.averaged():
+    # Not where only the final weights are recalibrated: they were validated without it.
+    is_same = config["batch_norm"]["recalibrate"] != "end"
+    validation = module.parts.validation.results_at(clock.done) if is_same else {}
+    with final(assembly, trainer, samples):
         result |= _evaluate("test", assembly.data.test, assembly, trainer, signals)
         result |= validation or _evaluate("val", assembly.data.validation, assembly, trainer, signals)
         result["weights_sha256"] = weights_sha256(assembly.model)
@@ -52,6 +55,15 @@ def outcome(
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "git": git_state(),
     }
+
+
+@contextmanager
+def final(assembly: Assembly, trainer: pl.Trainer, samples_seen: int) -> Iterator[None]:
+    """The run's final weights and statistics in the model for the length of a block: averaged, recalibrated."""
+    with ExitStack() as stack:
+        with trainer.precision_plugin.forward_context():
+            stack.enter_context(assembly.evaluated(samples_seen, is_final=True))
+        yield
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -81,7 +93,7 @@ def _evaluate(
 ) -> dict[str, float]:
     if source is None:
         return {}
-    evaluation = Evaluation(assembly.scores, ema=None)
+    evaluation = Evaluation(assembly.scores)
     evaluation.begin()
     assembly.model.eval()
     with torch.no_grad(), trainer.precision_plugin.forward_context():

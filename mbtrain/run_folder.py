@@ -190,7 +190,11 @@ def _copy(source: Mapping[str, Any], target: dict[str, Any], keys: list[str]) ->
 
 
 def _lengths(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    norm = config["batch_norm"]
     found = [("ema", config["ema"]), ("validate.every", config["validate"]["every"])]
+    found += [("batch_norm.half_life", norm["half_life"])]
+    if norm["kind"] == "renorm":
+        found += [(f"batch_norm.{name}", norm[name]) for name in ("renorm_start", "r_max_at", "d_max_at")]
     found += [(f"probe.{name}.every", node.get("every")) for name, node in config["probe"].items()]
     return [(key, length) for key, length in found if length is not None]
 

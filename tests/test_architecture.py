@@ -27,7 +27,9 @@ MAY_IMPORT = {
     "side_process": {"plan", "trackers"},
     "observers": {"compatibility", "config", "data", "plan", "probes"},
     "compatibility": {"data", "losses", "plan", "training"},
-    "assembly": BLOCKS | {"compatibility", "observers", "config", "cutting", "training", "finished_run"},
+    "assembly": BLOCKS
+    | {"compatibility", "observers", "config", "cutting", "training", "finished_run", "normalisation"},
+    "normalisation": BLOCKS,
     "cutting": {"plan"},
     "micro_size": BLOCKS | {"assembly", "cutting", "training"},
     "outcome": BLOCKS | {"assembly", "training"},
@@ -42,17 +44,8 @@ MAY_IMPORT = {
 }
 HEAVY = {
     "torch": BLOCKS - {"plan"}
-    | {
-        "training",
-        "assembly",
-        "compatibility",
-        "observers",
-        "outcome",
-        "finished_run",
-        "__init__",
-        "study",
-        "trackers",
-    },
+    | {"training", "assembly", "compatibility", "observers", "normalisation", "outcome", "finished_run"}
+    | {"__init__", "study", "trackers"},
     "pytorch_lightning": {"training", "assembly", "observers", "attempt", "outcome"},
     "hydra": {"__main__", "config", "study"},
     "omegaconf": {"__main__", "config", "study"},

@@ -170,7 +170,7 @@ def test_any_optimizer_by_target(train: Callable[..., Any], optimizer: str) -> N
     train(f"optimizer._target_=torch.optim.{optimizer}", *bare, "optimizer.lr=0.001", "duration=3it")
 
 
-@pytest.mark.parametrize("norm", ["batch", "ghost", "group_norm", "layer_norm", "frozen", "none"])
+@pytest.mark.parametrize("norm", ["batch", "ghost", "renorm", "group_norm", "layer_norm", "frozen", "none"])
 def test_every_norm_trains(train: Callable[..., Any], norm: str) -> None:
     result = train("model=cnn", "model.channels=[4,8]", f"batch_norm={norm}", "duration=2ep", "batch.size=64")
     table = rows(result.run_dir)

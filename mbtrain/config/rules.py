@@ -48,6 +48,7 @@ OURS = {
 def conflicts(config: Mapping[str, Any]) -> Iterator[str]:
     """A line for each pair of keys of a valid config that do not go together."""
     yield from _of_sizes(config)
+    yield from _of_norm(config["batch_norm"], config["scaling"])
     yield from _of_extra(config["trainer"]["extra"])
     yield from _of_parts(config)
     if not is_constant(config):
@@ -66,7 +67,7 @@ def _of_sizes(config: Mapping[str, Any]) -> Iterator[str]:
     batch, group_size = config["batch"], config["batch_norm"]["group_size"]
     try:
         micro_size = micro_size_known(batch)
-        if micro_size is None or group_size is None or config["batch_norm"]["kind"] != "batch":
+        if micro_size is None or group_size is None or config["batch_norm"]["kind"] not in ("batch", "renorm"):
             return
         if batch["size"] == "all" or micro_size < batch["size"] or not is_constant(config):
             usable_micro_size(micro_size, group_size)
@@ -87,6 +88,17 @@ def _of_batch_schedule(config: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"trainer.loop=stock: takes each epoch for as long as the first, not so under batch_schedule={name}: "
             "use trainer.loop=lean"
+        )
+
+
+def _of_norm(norm: Mapping[str, Any], scaling: Mapping[str, Any]) -> Iterator[str]:
+    half_life, momentum = norm["half_life"], norm["momentum"]
+    if half_life is not None and scaling["batch_norm_momentum"]:
+        yield f"batch_norm.half_life={half_life} does what scaling.batch_norm_momentum=true does: leave one of them out"
+    if half_life is not None and momentum is not None:
+        yield (
+            f"batch_norm.half_life={half_life} and batch_norm.momentum={momentum}: each says how long running "
+            "statistics remember, leave one of them out"
         )
 
 

@@ -98,7 +98,7 @@ KEYS: dict[str, Key] = {
         FLAG, "keep lr x weight_decay / batch size, so that weight decay forgets over the same number of samples"
     ),
     "batch_norm.kind": Key(
-        choice("batch", "group_norm", "layer_norm", "frozen", "none"),
+        choice("batch", "renorm", "group_norm", "layer_norm", "frozen", "none"),
         "what stands in place of the model's batch-norm layers",
     ),
     "batch_norm.group_size": Key(
@@ -107,6 +107,28 @@ KEYS: dict[str, Key] = {
     "batch_norm.momentum": Key(
         number(above=0, at_most=1) | NULL, "weight of a new group in the running statistics; null is each layer's own"
     ),
+    "batch_norm.half_life": Key(
+        LENGTH | NULL,
+        "running statistics count half after so much: a group of n samples weighs 1 - 2^(-n / half_life); "
+        "null is by momentum",
+    ),
+    "batch_norm.recalibrate": Key(
+        choice("never", "end", "before_eval"),
+        "precise statistics, measured on training samples at the weights in use: for the final weights and their "
+        "test (end), for every validation too (before_eval)",
+    ),
+    "batch_norm.recalibrate_samples": Key(
+        whole(2) | choice("all"), "so many samples of the training set, drawn from seed, are recalibrated on"
+    ),
+    "batch_norm.example_weight": Key(
+        number(at_least=0, at_most=1),
+        "in evaluation, the weight of a sample's own statistics beside the running ones (arXiv 1906.03548)",
+    ),
+    "batch_norm.r_max": Key(number(at_least=1), "of renorm: the correction of the spread is at most this factor"),
+    "batch_norm.d_max": Key(number(at_least=0), "of renorm: the correction of the mean is at most so many spreads"),
+    "batch_norm.renorm_start": Key(LENGTH, "of renorm: plain batch norm until then"),
+    "batch_norm.r_max_at": Key(LENGTH, "of renorm: from there on r_max holds; it rises from 1 in a straight line"),
+    "batch_norm.d_max_at": Key(LENGTH, "of renorm: from there on d_max holds; it rises from 0 in a straight line"),
     "batch_norm.channels_per_group": Key(whole(1), "of group norm"),
     "model._target_": _CLASS,
     "model.weights": Key(TEXT | NULL, "start from the weights of this run folder or file"),
@@ -144,6 +166,9 @@ KEYS: dict[str, Key] = {
         "compiled: an iteration is one compiled function, faster after up to a minute of compiling; auto where it pays",
     ),
     "trainer.deterministic": Key(FLAG, "repeatable kernels on CUDA, where bit-exact resume needs them; slower"),
+    "trainer.activation_checkpointing": Key(
+        FLAG, "forget what is inside the model's blocks and compute it again: less memory, the same weights, more time"
+    ),
     "trainer.progress": Key(FLAG, "show a progress bar"),
     "trainer.extra": Key(MAPPING, "further arguments of Lightning's Trainer; your own callbacks go in extra.callbacks"),
 }

@@ -116,7 +116,7 @@ class Loader:
         self._loader = None
         if isinstance(source, DatasetSource):
             self._loader = DataLoader(
-                _Fetched(source, seed),
+                Fetched(source, seed),
                 batch_size=None,
                 sampler=self._jobs,
                 num_workers=workers,
@@ -153,7 +153,7 @@ class Loader:
         iteration, positions = self._clock.plan.iteration(0)._replace(size=size), self._order(0)[:size]
         if isinstance(self._source, MemorySource):
             return self.mini_batch(iteration, torch.from_numpy(np.ascontiguousarray(positions)).to(self._device))
-        return self._fetched(iteration, _Fetched(self._source, self._seed)[(0, positions.tolist())])
+        return self._fetched(iteration, Fetched(self._source, self._seed)[(0, positions.tolist())])
 
     def sample_ids(self, iteration: Iteration) -> list[int]:
         """Which samples of the data set's training part an iteration sees."""
@@ -217,7 +217,7 @@ class Batches:
         self._loader = None
         if isinstance(source, DatasetSource):
             jobs = [(0, list(range(*one))) for one in self._ranges]
-            self._loader = DataLoader(_Fetched(source, 0), batch_size=None, sampler=jobs, num_workers=workers)
+            self._loader = DataLoader(Fetched(source, 0), batch_size=None, sampler=jobs, num_workers=workers)
 
     def __len__(self) -> int:
         return len(self._ranges)
@@ -243,7 +243,7 @@ class _Jobs:
         return self._loader.jobs()
 
 
-class _Fetched(Dataset[Any]):
+class Fetched(Dataset[Any]):
     """Fetches a whole mini-batch; what the user's data set draws depends on (seed, iteration), not on the worker."""
 
     def __init__(self, source: DatasetSource, seed: int) -> None:

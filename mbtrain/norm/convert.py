@@ -7,9 +7,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbtrain.norm.groups import BnGroups, FrozenBatchNorm, GroupBatchNorm
+from mbtrain.norm.renorm import BatchRenorm
 from mbtrain.plan.refused import Refused
 
-KINDS = ("batch", "group_norm", "layer_norm", "frozen", "none")
+KINDS = ("batch", "renorm", "group_norm", "layer_norm", "frozen", "none")
 
 
 def convert(
@@ -43,6 +44,7 @@ def _maker(
 
     makers: dict[str, Callable[[_BatchNorm], nn.Module]] = {
         "batch": lambda layer: GroupBatchNorm(layer, groups, momentum=layer.momentum if momentum is None else momentum),
+        "renorm": lambda layer: BatchRenorm(layer, groups, momentum=layer.momentum if momentum is None else momentum),
         "frozen": lambda layer: FrozenBatchNorm(layer, groups, momentum=layer.momentum),
         "group_norm": lambda layer: group_norm(layer, _num_groups(layer.num_features, channels_per_group)),
         "layer_norm": lambda layer: group_norm(layer, 1),

@@ -211,5 +211,8 @@ def _obstacles(config: Mapping[str, Any], model: nn.Module) -> dict[str, bool]:
         "nonfinite=skip takes updates back": config["nonfinite"] == "skip",
         "trainer.precision=16-mixed scales the loss": config["trainer"]["precision"] == "16-mixed",
         f"batch.micro_size={searched} is searched for on the eager iteration": isinstance(searched, str),
+        "batch renorm's bounds move": config["batch_norm"]["kind"] == "renorm",
+        "batch_norm.half_life sets the momentum at each call": config["batch_norm"]["half_life"] is not None,
+        "trainer.activation_checkpointing runs blocks twice": config["trainer"]["activation_checkpointing"],
         "batch norm with momentum null counts on the host": any(one.momentum is None for one in norms),
     }

@@ -93,6 +93,7 @@ class MiniBatchModule(pl.LightningModule):
         parts, iteration = self.parts, mini_batch.iteration
         # Not self.model: a module looks its parts up slowly.
         model, loss = parts.model, parts.loss
+        parts.groups.begin(iteration.samples_before)
         parts.recorder.begin()
         parts.clock.is_touched = self._has_buffers
         parts.scaled.follow(iteration)
@@ -208,9 +209,10 @@ class MiniBatchModule(pl.LightningModule):
         return cadence.is_due(last.index, last.samples_before, last.samples_after)
 
     def on_validation_start(self) -> None:
-        """Close the row before, so that no iteration's time holds a validation; put the averaged weights in."""
+        """Close the row before, so that no iteration's time holds a validation; put in what is validated."""
         self.parts.recorder.end()
-        self.parts.validation.begin()
+        with self.trainer.precision_plugin.forward_context():
+            self.parts.validation.begin()
 
     def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Add up one batch, weighted by what it holds."""
@@ -223,6 +225,7 @@ class MiniBatchModule(pl.LightningModule):
         validation, clock = self.parts.validation, self.parts.clock
         if validation.judge(results, clock.done):
             validation.save_best(self.model)
+        validation.close()
         clock.plan.see(results, done=clock.done)
         if validation.should_stop:
             self.trainer.should_stop = True

@@ -3,14 +3,13 @@
 import operator
 import re
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mbtrain.losses.contract import Loss, losses_of
-from mbtrain.optim.ema import Ema
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.score import is_better
 from mbtrain.training.metrics import Scores
@@ -21,17 +20,14 @@ _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operato
 class Evaluation:
     """Sums over the batches of a set, so that the result does not depend on how it was cut."""
 
-    def __init__(self, scores: Scores, ema: Ema | None) -> None:
-        self._scores, self._ema = scores, ema
-        self._stack = ExitStack()
+    def __init__(self, scores: Scores) -> None:
+        self._scores = scores
         self._loss: Tensor | None = None
         self._sums: Tensor | None = None
 
     def begin(self) -> None:
-        """Start from zero, with the averaged weights where there are any."""
+        """Start from zero."""
         self._loss = self._sums = None
-        if self._ema is not None:
-            self._stack.enter_context(self._ema.in_place())
 
     def add(self, model: nn.Module, loss: Loss, batch: tuple[Any, Tensor]) -> None:
         """Add a batch (inputs, target)."""
@@ -46,7 +42,6 @@ class Evaluation:
 
     def results(self, num_outputs: int) -> dict[str, float]:
         """Loss and scores; the one place that waits for the device."""
-        self._stack.close()
         assert self._loss is not None and self._sums is not None
         total, weight = self._loss.tolist()
         mean = total / weight if weight else float("nan")
@@ -54,25 +49,38 @@ class Evaluation:
 
 
 class Validation(Evaluation):
-    """Evaluation of the validation set during training, with its consequences."""
+    """Evaluation of the validation set during training, with its consequences.
+
+    `in_place` gives a block within which the model is what is to be validated: from `begin` until `close`.
+    """
 
     def __init__(
         self,
         scores: Scores,
-        ema: Ema | None,
+        in_place: Callable[[], AbstractContextManager[None]] = nullcontext,
         *,
         best: str | None = None,
         stop_at: str | None = None,
         patience: int | None = None,
         save_weights: Callable[[nn.Module], None] = lambda model: None,
     ) -> None:
-        super().__init__(scores, ema)
+        super().__init__(scores)
+        self._in_place, self._stack = in_place, ExitStack()
         self._best_key, self._patience, self._save = best, patience, save_weights
         self._target = None if stop_at is None else parse_target(stop_at)
         self._last: dict[str, float] = {}
         self._last_at = self._stale = 0
         self.best: dict[str, Any] = {}
         self.should_stop = False
+
+    def begin(self) -> None:
+        """Start from zero, with the model as it is to be validated."""
+        super().begin()
+        self._stack.enter_context(self._in_place())
+
+    def close(self) -> None:
+        """Put the model back to what is trained."""
+        self._stack.close()
 
     def end(self, num_outputs: int) -> dict[str, float]:
         """The results as val/*."""
@@ -100,12 +108,8 @@ class Validation(Evaluation):
         return self._last if self._last_at == iterations else {}
 
     def save_best(self, model: nn.Module) -> None:
-        """Keep the weights that were just validated."""
-        if self._ema is None:
-            self._save(model)
-        else:
-            with self._ema.in_place():
-                self._save(model)
+        """Keep the weights that were just validated, before `close`."""
+        self._save(model)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs."""

@@ -159,3 +159,44 @@ def test_group_norm_divides_any_width() -> None:
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(Refused, match="batch_norm.kind=x"):
         convert(nn.BatchNorm2d(3), "x", BnGroups())
+
+
+@pytest.mark.parametrize("sizes", GROUPS, ids=str)
+def test_half_life_weighs_a_group_by_its_samples(sizes: tuple[int, ...]) -> None:
+    """Against torch's own layer, told the momentum of each group."""
+    layer = layer_of(2)
+    reference, groups = copy.deepcopy(layer), BnGroups(half_life=10.0)
+    groups.sizes = sizes
+    x = samples(sizes, 2)
+    convert(layer, "batch", groups)(x[interleaved(sizes) or list(range(sum(sizes)))])
+    for part in x.split(list(sizes)):
+        reference.momentum = 1 - 2 ** (-len(part) / 10)
+        reference(part)
+    for name in ("running_mean", "running_var"):
+        assert torch.allclose(layer.state_dict()[name], reference.state_dict()[name], rtol=1e-12), name
+
+
+def test_after_the_half_life_half_is_left_whatever_the_groups() -> None:
+    for sizes in ((12,), (4, 4, 4), (6, 6), (5, 5, 2)):
+        groups = BnGroups(half_life=12.0)
+        groups.sizes = sizes
+        layer = convert(layer_of(2), "batch", groups)
+        layer.running_mean.fill_(1.0)
+        layer(torch.zeros(12, 3, 2, 2, dtype=torch.float64))
+        assert torch.allclose(layer.running_mean, torch.full((3,), 0.5, dtype=torch.float64), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dims", [0, 2])
+def test_example_weight_mixes_first_and_second_moments_of_each_sample(dims: int) -> None:
+    layer = layer_of(dims)
+    layer.running_mean.normal_()
+    x, alpha = samples((5,), dims), 0.3
+    groups = BnGroups(example_weight=alpha)
+    output = convert(copy.deepcopy(layer), "batch", groups).eval()(x)
+    for one, mine in zip(x, output, strict=True):
+        values = one.reshape(3, -1)
+        mean = alpha * values.mean(1) + (1 - alpha) * layer.running_mean
+        second = alpha * (values**2).mean(1) + (1 - alpha) * (layer.running_var + layer.running_mean**2)
+        alone = copy.deepcopy(layer).eval()
+        alone.running_mean, alone.running_var = mean, second - mean**2
+        assert torch.allclose(mine, alone(one[None])[0], rtol=1e-10)

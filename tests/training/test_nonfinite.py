@@ -196,6 +196,20 @@ def check_same_tensors(one: Any, other: Any) -> None:
             check_same_tensors(a, b)
 
 
+def test_skipped_update_leaves_the_statistics_that_batch_renorm_leans_on(
+    train: Callable[..., Any], tmp_path: Path, poisoned: Callable[..., None]
+) -> None:
+    overrides = [*LENGTH, "model=cnn", "model.channels=[4,8]", "batch_norm=renorm", "batch_norm.group_size=16"]
+    overrides += ["batch_norm.recalibrate=before_eval", "trainer.activation_checkpointing=true"]
+    poisoned(13, with_bad_input(float("nan")))
+    result = train(*overrides, "nonfinite=skip", "checkpoint.every=1it", "checkpoint.keep=100")
+    folder = result.run_dir / "checkpoints"
+    before, after = (read_sealed(folder / f"iteration-{count:012d}.ckpt")["state_dict"] for count in (12, 13))
+    check_same_tensors(before, after)
+    assert [row["iteration"] for row in rows(result.run_dir) if not row["updated"]] == [13]
+    assert np.isfinite([row["train/loss"] for row in rows(result.run_dir)[13:]]).all()
+
+
 def test_gate_changes_no_bit_of_a_run_whose_numbers_are_finite(train: Callable[..., Any]) -> None:
     overrides = [*LENGTH, "model=cnn", "model.channels=[4,8]", "optimizer.lr=0.01", "duration=1ep"]
     assert train(*overrides, "nonfinite=skip")["weights_sha256"] == train(*overrides)["weights_sha256"]

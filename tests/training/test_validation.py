@@ -15,7 +15,7 @@ from tests.conftest import rows
 
 
 def validation(**options: Any) -> Validation:
-    return Validation(ClassScores(), None, **options)
+    return Validation(ClassScores(), **options)
 
 
 def test_best_follows_the_score_s_direction() -> None:
