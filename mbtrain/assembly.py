@@ -15,12 +15,12 @@ from torch import nn
 from mbtrain.compatibility import name_of, try_out
 from mbtrain.config.build import build, find
 from mbtrain.config.scaling import scaling_of
-from mbtrain.config.schedules import batch_schedule_of, lr_schedule_of
-from mbtrain.core.random import mix, seed_weights
+from mbtrain.config.schedules import lr_schedule_of
+from mbtrain.core.random import seed_weights
 from mbtrain.cutting import cutting_of, plan_line
 from mbtrain.data.loader import Batches, Cut, Loader, Order
 from mbtrain.data.prepare import Data, Options, prepare
-from mbtrain.data.sources import DatasetSource, MemorySource, Source
+from mbtrain.data.sources import DatasetSource, Source
 from mbtrain.data.splits import as_splits
 from mbtrain.losses.contract import Loss, as_loss, takes_reduction
 from mbtrain.norm.convert import convert
@@ -32,16 +32,14 @@ from mbtrain.optim.ema import Ema
 from mbtrain.optim.groups import parameter_groups
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.micro_sizes import MicroSizes
-from mbtrain.plan.order import checked
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
+from mbtrain.planning import order_and_plan
 from mbtrain.probes.contract import Scheduled
 from mbtrain.training.compiled import compiled_sizes
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
 from mbtrain.training.place import device_of, dtype_of, num_cores, threads_for
 from mbtrain.training.scaled import ScaledValues
-
-ORDER_STREAM = 7
 
 
 @dataclass(frozen=True)
@@ -138,34 +136,20 @@ def assemble(
     """
     device, dtype = _place(config)
     data = read_data(config) if data is None else data
-    order, plan = _order_and_plan(config, data)
+    order, plan = order_and_plan(config, data)
     groups = groups_of(config, plan)
     model, num_outputs = _model(config, data, groups)
     model.to(device=device, dtype=dtype)
-    loss = _loss(config, num_outputs)
-    if isinstance(loss, nn.Module):
-        loss.to(device)
+    loss = _loss(config, num_outputs, device)
     scores = _scores(data, loss, config)
     trial = try_out(config, data, model, loss, num_outputs)
     cutting = cutting_of(config, plan, has_bn=has_batch_norm(model), is_flat=trial.values_per_channel == 1)
     cores = num_cores() if cores is None else cores
-    work = trial.flops * cutting.micro_size
-    threads = config["trainer"]["threads"] or chosen.get("threads") or threads_for(work, cores=cores)
-    _refuse_unread(plan, data)
-    parameters = _trained(config, model)
-    half_life = None if config["ema"] is None else float(plan.samples(Duration.parse(config["ema"])))
+    wanted_threads = config["trainer"]["threads"] or chosen.get("threads")
     optimizer = _optimizer(config, model)
     scaled = _scaled(config, model, optimizer, plan)
-    sizes, note = compiled_sizes(
-        config,
-        chosen.get("engine"),
-        plan,
-        cutting.cut,
-        model=model,
-        optimizer=optimizer,
-        in_memory=isinstance(data.train, MemorySource),
-        scales=scaled.scaling.is_on,
-    )
+    step = (model, optimizer, data.train, scaled.scaling)
+    sizes, note = compiled_sizes(config, chosen.get("engine"), plan, cutting.cut, *step)
     return Assembly(
         config=config,
         device=device,
@@ -177,13 +161,13 @@ def assemble(
         groups=groups,
         loss=loss,
         optimizer=optimizer,
-        ema=None if half_life is None else Ema(parameters, half_life=half_life),
+        ema=_ema(config, plan, _trained(config, model)),
         scaled=scaled,
         scores=scores,
         lr_of=plan.lr_factor(lr_schedule_of(config)),
         probes=probes_of(config, plan, model, optimizer, data.train, cutting.group_size),
         num_outputs=num_outputs,
-        threads=threads,
+        threads=wanted_threads or threads_for(trial.flops * cutting.micro_size, cores=cores),
         plan_line=plan_line(config, plan, cutting) + note,
         workers=_workers(config, data.train, cores=cores),
         callbacks=callbacks_of(config),
@@ -207,40 +191,6 @@ def read_data(config: Mapping[str, Any]) -> Data:
     dataset = build(node, key="dataset", trust=config["trust"], offered=offered, leave=ours)
     options = Options(**{name: node[name] for name in ours})
     return prepare(as_splits(dataset), options, device=device, dtype=dtype)
-
-
-def _order_and_plan(config: Mapping[str, Any], data: Data) -> tuple[Order, RunPlan]:
-    num_samples = len(data.train)
-    offered = {
-        "num_samples": num_samples,
-        "seed": mix(config["seed"], ORDER_STREAM),
-        "labels": data.columns.get("labels"),
-        "lengths": data.columns.get("lengths"),
-        "columns": data.columns,
-        "indices": data.train.indices,
-    }
-    draw = build(config["sampler"], key="sampler", trust=config["trust"], offered=offered)
-    length = len(checked(draw(0), num_samples=num_samples, length=None, epoch=0))
-    plan = plan_of(config, num_samples=length)
-    return lambda epoch: checked(draw(epoch), num_samples=num_samples, length=length, epoch=epoch), plan
-
-
-def plan_of(config: Mapping[str, Any], *, num_samples: int) -> RunPlan:
-    """The plan of the run that `config` names, on epochs of so many samples."""
-    batch = config["batch"]
-    return RunPlan(
-        num_samples=num_samples,
-        batch_size=batch["size"],
-        duration=Duration.parse(config["duration"]),
-        drop_last=batch["drop_last"],
-        schedule=batch_schedule_of(config, size=num_samples if batch["size"] == "all" else batch["size"]),
-    )
-
-
-def _refuse_unread(plan: RunPlan, data: Data) -> None:
-    reads = getattr(plan.schedule, "reads", "")
-    if reads.startswith("val/") and data.validation is None:
-        raise Refused(f"batch_schedule.reads={reads}: there is no validation set, give dataset.val_fraction=0.1")
 
 
 def build_model(
@@ -277,14 +227,15 @@ def _model(config: Mapping[str, Any], data: Data, groups: BnGroups) -> tuple[nn.
     return model, known
 
 
-def _loss(config: Mapping[str, Any], num_outputs: int) -> Any:
+def _loss(config: Mapping[str, Any], num_outputs: int, device: torch.device) -> Any:
     node = config["loss"]
     target = find(node["_target_"], key="loss", trust=config["trust"])
     offered: dict[str, Any] = {"num_outputs": num_outputs}
     if takes_reduction(target):
         offered["reduction"] = "none"
     if isinstance(target, type):
-        return as_loss(build(node, key="loss", trust=config["trust"], offered=offered))
+        loss = as_loss(build(node, key="loss", trust=config["trust"], offered=offered))
+        return loss.to(device) if isinstance(loss, nn.Module) else loss
     asked = inspect.signature(target).parameters
     options = {name: value for name, value in node.items() if name != "_target_"}
     for name in options:
@@ -320,6 +271,11 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise Refused(f"optimizer._target_={node['_target_']}: gives a {type(optimizer).__name__}, not an Optimizer")
     return optimizer
+
+
+def _ema(config: Mapping[str, Any], plan: RunPlan, parameters: list[nn.Parameter]) -> Ema | None:
+    half_life = config["ema"]
+    return None if half_life is None else Ema(parameters, half_life=float(plan.samples(Duration.parse(half_life))))
 
 
 def _scaled(

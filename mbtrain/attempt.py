@@ -7,13 +7,14 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from mbtrain.assembly import Assembly, plan_of
+from mbtrain.assembly import Assembly
 from mbtrain.finished_run import save_final
 from mbtrain.log.writer import LogWriter
 from mbtrain.optim.sgd_noise import sgd_noise_of
 from mbtrain.outcome import final, outcome
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.failed import Failed
+from mbtrain.planning import plan_of
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
@@ -46,7 +47,7 @@ class Attempt:
         self._start = loadable(folder.checkpoints, tell=lambda line: _tell(console, line))
         saved = {} if self._start is None else self._start[1]["mbtrain"]
         if saved:
-            before = plan_of(folder.saved_config(), num_samples=assembly.plan.num_samples)
+            before = plan_of(folder.saved_config(), num_samples=assembly.plan.num_samples, tokens=assembly.plan.tokens)
             for plan in (before, assembly.plan):
                 plan.load(saved["plan"])
             folder.refuse_changed_past(before, assembly.plan, config, saved["iterations"])

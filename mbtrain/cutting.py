@@ -93,6 +93,11 @@ def _batch(plan: RunPlan, cutting: Cutting) -> str:
     sizes = sorted({one.size for one in micro}, reverse=True)
     last = "" if len(sizes) == 1 else f", the last of {micro[-1].size:,}"
     text = f"{len(micro)} micro-batches of {micro[0].size:,}{last}"
+    if plan.tokens is not None:
+        split = f" ({plan.largest_size:,} = {text})" if len(micro) > 1 else ""
+        return (
+            f"batch of at most {plan.tokens.most:,} tokens, {min(plan.sizes):,} to {plan.largest_size:,} samples{split}"
+        )
     if plan.is_constant:
         return f"batch {plan.batch_size:,}" + (f" = {text}" if len(micro) > 1 else "")
     split = f" ({plan.largest_size:,} = {text})" if len(micro) > 1 else ""

@@ -51,6 +51,8 @@ def conflicts(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_norm(config["batch_norm"], config["scaling"])
     yield from _of_extra(config["trainer"]["extra"])
     yield from _of_parts(config)
+    if config["batch"]["max_tokens"] is not None:
+        yield from _of_tokens(config)
     if not is_constant(config):
         yield from _of_batch_schedule(config)
     yield from scaling_conflicts(config)
@@ -73,6 +75,20 @@ def _of_sizes(config: Mapping[str, Any]) -> Iterator[str]:
             usable_micro_size(micro_size, group_size)
     except Refused as error:
         yield str(error)
+
+
+def _of_tokens(config: Mapping[str, Any]) -> Iterator[str]:
+    most, batch = config["batch"]["max_tokens"], config["batch"]
+    others = {
+        "batch.drop_last=true": batch["drop_last"],
+        f"batch.accumulate={batch['accumulate']}": batch["accumulate"] is not None,
+        "batch_schedule": not is_constant(config),
+        "scaling": config["scaling"]["reference_size"] is not None,
+        "trainer.loop=stock": config["trainer"]["loop"] == "stock",
+    }
+    for other, is_given in others.items():
+        if is_given:
+            yield f"batch.max_tokens={most}: mini-batches hold now more, now fewer samples: leave out {other}"
 
 
 def _of_batch_schedule(config: Mapping[str, Any]) -> Iterator[str]:

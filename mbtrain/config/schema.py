@@ -85,6 +85,10 @@ KEYS: dict[str, Key] = {
         "auto: the largest that runs, halved where memory runs out; fastest: the one that took least time",
     ),
     "batch.accumulate": Key(whole(1) | NULL, "the other spelling of micro_size: micro-batches per iteration"),
+    "batch.max_tokens": Key(
+        whole(1) | NULL,
+        "at most this many tokens in a mini-batch, padding not counted, and at most batch.size samples (all: no limit)",
+    ),
     "batch.drop_last": Key(FLAG, "leave the ragged tail of an epoch out"),
     "batch_schedule._target_": _CLASS,
     "scaling._target_": _CLASS,

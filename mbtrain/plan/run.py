@@ -10,6 +10,7 @@ from mbtrain.plan.iteration import Iteration as Iteration
 from mbtrain.plan.mini_batches import EqualMiniBatches, MiniBatches, ScheduledMiniBatches
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.sizes import Sizes
+from mbtrain.plan.token_mini_batches import TokenLimit, TokenMiniBatches
 
 Factor = Callable[[float], float]
 
@@ -17,9 +18,10 @@ Factor = Callable[[float], float]
 class RunPlan:
     """Every epoch of `num_samples` cut into mini-batches, until `duration` is reached.
 
-    Their size is `batch_size`, or what `schedule` makes of it. A Duration is reached by the first iteration that ends
-    at or after it. With `drop_last` the ragged tail of an epoch is left out, and an epoch (`1ep`) is what is left;
-    under a schedule, where epochs would not be of one length then, Durations count what is left out as gone past.
+    Their size is `batch_size`, or what `schedule`, or under `tokens` the lengths, make of it. A Duration is reached by
+    the first iteration that ends at or after it. With `drop_last` the ragged tail of an epoch is left out, and an epoch
+    (`1ep`) is what is left; under a schedule, where epochs would not be of one length then, Durations count what is
+    left out as gone past.
 
     >>> RunPlan(num_samples=100, batch_size=32, duration=Duration.parse("2ep")).num_iterations
     8
@@ -33,13 +35,14 @@ class RunPlan:
         duration: Duration,
         drop_last: bool = False,
         schedule: BatchSchedule | None = None,
+        tokens: TokenLimit | None = None,
     ) -> None:
         if duration.unit == "%":
             raise Refused(f"duration={duration}: the run's own length cannot be a part of itself, use ep, it or sp")
         self.num_samples, self.duration, self.drop_last = num_samples, duration, drop_last
         if schedule is None:
             schedule = Constant(size=num_samples if batch_size == "all" else int(batch_size))
-        self.schedule = schedule
+        self.schedule, self.tokens = schedule, tokens
         self._passes = Passes(num_samples, duration)
         # How often a reading schedule has changed the size: who has looked ahead looks again.
         self.num_changes = 0
@@ -57,6 +60,8 @@ class RunPlan:
         self.num_epochs = self.iteration(self.num_iterations - 1).epoch + 1
 
     def _cut(self, sizes: Sizes) -> MiniBatches:
+        if self.tokens is not None:
+            return TokenMiniBatches(self.tokens, self.num_samples, min(sizes.largest, self.num_samples))
         if len(sizes.steps) == 1 and self.is_counted:
             return EqualMiniBatches(self.num_samples, min(sizes.largest, self.num_samples), drop_last=self.drop_last)
         return ScheduledMiniBatches(self.num_samples, sizes, drop_last=self.drop_last)
@@ -80,6 +85,8 @@ class RunPlan:
     def largest_size(self) -> int:
         """No mini-batch is larger."""
         schedule = self.schedule
+        if self.tokens is not None:
+            return max(self.sizes)
         largest = schedule.most(self._passes) if isinstance(schedule, ReadingSchedule) else self.batch_sizes.largest
         return min(largest, self.num_samples)
 

@@ -22,12 +22,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbtrain.core.gradient import mean_gradient
 from mbtrain.data.loader import Cut, Micro, MiniBatch
+from mbtrain.data.sources import MemorySource, Source
 from mbtrain.losses.contract import Loss, losses_of
 from mbtrain.norm.groups import BnGroups
 from mbtrain.optim.clip import clipped, global_norm
 from mbtrain.optim.written_out import Rule, is_known, rule_of
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
+from mbtrain.plan.scaling import Scaling
 
 # More sizes, or micro-batches in one iteration, than these would compile for longer than they run.
 MOST_SIZES, MOST_MICRO_BATCHES = 8, 16
@@ -166,15 +168,14 @@ def compiled_sizes(
     chosen: str | None,
     plan: RunPlan,
     cut: Cut,
-    *,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    in_memory: bool,
-    scales: bool,
+    source: Source,
+    scaling: Scaling,
 ) -> tuple[tuple[int, ...], str]:
     """The sizes of mini-batch to compile, and what the plan line says of it; raises Refused with the reason.
 
-    `chosen` is the engine of a run that goes on; `scales`: the optimizer's options follow the batch size.
+    `chosen` is the engine of a run that goes on.
     """
     wanted = chosen or config["trainer"]["engine"]
     if wanted == "eager" or (wanted == "auto" and plan.num_iterations < WORTH_COMPILING):
@@ -184,9 +185,9 @@ def compiled_sizes(
     reasons = {
         "its batch sizes are not known ahead": not plan.is_counted,
         f"{len(sizes)} batch sizes would be compiled each, {MOST_SIZES} is the most": len(sizes) > MOST_SIZES,
-        "scaling moves the optimizer's options with the batch size": scales and len(sizes) > 1,
+        "scaling moves the optimizer's options with the batch size": scaling.is_on and len(sizes) > 1,
         f"{most} micro-batches take too long to compile, {MOST_MICRO_BATCHES} is the most": most > MOST_MICRO_BATCHES,
-        "the data are not in memory": not in_memory,
+        "the data are not in memory": not isinstance(source, MemorySource),
         "only SGD and AdamW are written out": not is_known(optimizer),
         **_obstacles(config, model),
     }
@@ -211,6 +212,7 @@ def _obstacles(config: Mapping[str, Any], model: nn.Module) -> dict[str, bool]:
         "nonfinite=skip takes updates back": config["nonfinite"] == "skip",
         "trainer.precision=16-mixed scales the loss": config["trainer"]["precision"] == "16-mixed",
         f"batch.micro_size={searched} is searched for on the eager iteration": isinstance(searched, str),
+        "batch.max_tokens makes mini-batches of many sizes": config["batch"]["max_tokens"] is not None,
         "batch renorm's bounds move": config["batch_norm"]["kind"] == "renorm",
         "batch_norm.half_life sets the momentum at each call": config["batch_norm"]["half_life"] is not None,
         "trainer.activation_checkpointing runs blocks twice": config["trainer"]["activation_checkpointing"],

@@ -165,9 +165,9 @@ class Recorder:
         for name, entries in self._extra.items():
             columns[f"extra/{name}"] = torch.stack([value.detach() for _, value in entries])
         places = {name: [index for index, _ in entries] for name, entries in self._extra.items()}
-        heads, times, weights = self._heads, self._times, self._weights
+        heads, times, weights, slots = self._heads, self._times, self._weights, self._num_targets
         read = _to_host(columns)
-        self._writer.write("iteration", lambda: self._rows(heads, times, weights, read(), places))
+        self._writer.write("iteration", lambda: self._rows(heads, times, weights, slots, read(), places))
         self._last_block = now
         self._clear()
         self.spent_s["logging"] += time.perf_counter() - now
@@ -177,6 +177,7 @@ class Recorder:
         heads: list[Head],
         times: list[tuple[float, float]],
         weights: list[float | Tensor],
+        slots: list[int],
         columns: dict[str, list[float]],
         places: Mapping[str, list[int]],
     ) -> list[dict[str, Any]]:
@@ -206,6 +207,8 @@ class Recorder:
                 total, count = columns[f"{name}/sum"][index], columns[f"{name}/count"][index]
                 row[f"train/{name}"] = total / count if count else None
                 self._means.add(f"train/{name}", total, count)
+                if name == "accuracy" and slots[index] > iteration.size:
+                    row["tokens"], row["padding"] = int(count), 1 - count / slots[index]
             row["time/iteration_s"], row["time/elapsed_s"] = times[index]
             rows.append(row)
         for name, indices in places.items():
