@@ -1,10 +1,10 @@
 """`batch.micro_size=auto` in mid-run: where memory runs out, the same mini-batch again in smaller micro-batches."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import nn
 
-from mbtrain.core.gradient import MeanGradient
 from mbtrain.core.out_of_memory import is_out_of_memory
 from mbtrain.data.loader import MiniBatch
 from mbtrain.plan.failed import Failed
@@ -12,6 +12,7 @@ from mbtrain.plan.micro_sizes import MicroSizes, cut_at, halved
 from mbtrain.training.dry_run import clear_memory
 from mbtrain.training.kept import KeptBuffers
 
+T = TypeVar("T")
 CURE = "set trainer.activation_checkpointing=true"
 
 
@@ -37,13 +38,11 @@ class Halving:
         self._buffers, self._sizes, self._group_size, self._splits = KeptBuffers(model), sizes, group_size, splits
         self._record, self._tell = record, tell
 
-    def gradient(
-        self, mini_batch: MiniBatch, gradient: Callable[[MiniBatch], MeanGradient]
-    ) -> tuple[MiniBatch, MeanGradient]:
-        """The mini-batch as it was cut in the end, and what `gradient` gives for it; Failed where no cut does."""
+    def passes(self, mini_batch: MiniBatch, passes: Callable[[MiniBatch], T]) -> tuple[MiniBatch, T]:
+        """The mini-batch as it was cut in the end, and what `passes` gives for it; Failed where no cut does."""
         mini_batch = self._cut(mini_batch)
         self._buffers.keep()
-        while (result := _attempted(gradient, mini_batch)) is None:
+        while (result := _attempted(passes, mini_batch)) is None:
             # The error is gone by now, and with it the frames that hold the activations.
             self._buffers.put_back()
             clear_memory()
@@ -83,9 +82,9 @@ def out_of_memory(wanted: str, micro_size: int, group_size: int | None, splits: 
     )
 
 
-def _attempted(gradient: Callable[[MiniBatch], MeanGradient], mini_batch: MiniBatch) -> MeanGradient | None:
+def _attempted(passes: Callable[[MiniBatch], T], mini_batch: MiniBatch) -> T | None:
     try:
-        return gradient(mini_batch)
+        return passes(mini_batch)
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -60,8 +60,16 @@ def is_ours(callback: pl.Callback) -> bool:
     return type(callback).__module__.startswith("mbtrain.")
 
 
-def _once(mini_batch: MiniBatch, gradient: Callable[[MiniBatch], MeanGradient]) -> tuple[MiniBatch, MeanGradient]:
-    return mini_batch, gradient(mini_batch)
+class Passes(NamedTuple):
+    """What the passes over a mini-batch leave: its gradient, (output, target) of each micro-batch, its probes."""
+
+    result: MeanGradient
+    pairs: list[tuple[Tensor, Tensor]]
+    probing: Probing
+
+
+def _once(mini_batch: MiniBatch, passes: Callable[[MiniBatch], Passes]) -> tuple[MiniBatch, Passes]:
+    return mini_batch, passes(mini_batch)
 
 
 class MiniBatchModule(pl.LightningModule):
@@ -74,7 +82,7 @@ class MiniBatchModule(pl.LightningModule):
         self.parts, self.inspector = parts, inspector
         self._trained = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
         self._has_buffers = any(True for _ in parts.model.buffers())
-        self._gradient_of = _once if parts.halving is None else parts.halving.gradient
+        self._passes_of = _once if parts.halving is None else parts.halving.passes
         self._before_step: list[Callable[..., Any]] = []
         self._started_at = 0
 
@@ -91,8 +99,6 @@ class MiniBatchModule(pl.LightningModule):
     def training_step(self, mini_batch: MiniBatch, batch_idx: int) -> None:
         """Mean gradient of the whole mini-batch, clip, update, row."""
         parts, iteration = self.parts, mini_batch.iteration
-        # Not self.model: a module looks its parts up slowly.
-        model, loss = parts.model, parts.loss
         parts.groups.begin(iteration.samples_before)
         parts.recorder.begin()
         parts.clock.is_touched = self._has_buffers
@@ -102,34 +108,7 @@ class MiniBatchModule(pl.LightningModule):
             return
         if parts.gate is not None:
             parts.gate.keep()
-        probing = IDLE
-        pairs: list[tuple[Tensor, Tensor]] = []
-
-        def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
-            parts.groups.sizes = micro.groups
-            output = model(micro.inputs)
-            pairs.append((output.detach(), micro.target))
-            values, weights = losses_of(loss, output, micro.target)
-            probing.see_losses(values, weights)
-            return values, weights
-
-        def gradient(mini_batch: MiniBatch) -> MeanGradient:
-            nonlocal probing
-            # What an attempt that ran out of memory has left counts for nothing.
-            pairs.clear()
-            probing = self._probing(mini_batch)
-            seed_iteration(parts.seed, iteration.index, mini_batch.device)
-            with probing.watching():
-                return mean_gradient(
-                    probing.fetched(mini_batch.micro_batches()),
-                    evaluate,
-                    self._trained,
-                    num_micro_batches=mini_batch.num_micro_batches,
-                    loss_scale=parts.update.loss_scale,
-                    observers=probing.observers,
-                )
-
-        mini_batch, result = self._gradient_of(mini_batch, gradient)
+        mini_batch, (result, pairs, probing) = self._passes_of(mini_batch, self._passes)
         if self.inspector is not None:
             self.inspector.see_gradient(mini_batch, result)
         norm = parts.update.set_gradient(result.gradient)
@@ -148,6 +127,33 @@ class MiniBatchModule(pl.LightningModule):
         head = (iteration, mini_batch.num_micro_batches, updated, lr)
         parts.recorder.add(head, result.loss, result.weight, pairs, extra)
         self._count(iteration)
+
+    def _passes(self, mini_batch: MiniBatch) -> Passes:
+        """Forward and backward over the micro-batches; where memory runs out, it is called anew with smaller ones."""
+        # Not self.model: a module looks its parts up slowly.
+        parts, model, loss = self.parts, self.parts.model, self.parts.loss
+        probing = self._probing(mini_batch)
+        pairs: list[tuple[Tensor, Tensor]] = []
+
+        def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
+            parts.groups.sizes = micro.groups
+            output = model(micro.inputs)
+            pairs.append((output.detach(), micro.target))
+            values, weights = losses_of(loss, output, micro.target)
+            probing.see_losses(values, weights)
+            return values, weights
+
+        seed_iteration(parts.seed, mini_batch.iteration.index, mini_batch.device)
+        with probing.watching():
+            result = mean_gradient(
+                probing.fetched(mini_batch.micro_batches()),
+                evaluate,
+                self._trained,
+                num_micro_batches=mini_batch.num_micro_batches,
+                loss_scale=parts.update.loss_scale,
+                observers=probing.observers,
+            )
+        return Passes(result, pairs, probing)
 
     def _compiled_step(self, engine: CompiledEngine, mini_batch: MiniBatch) -> None:
         """What training_step does, where one compiled function does most of it."""

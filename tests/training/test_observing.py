@@ -60,7 +60,7 @@ def test_callbacks_that_draw_random_numbers_change_no_bit(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = train(*DROPOUT)
-    monkeypatch.setattr(assembly_module, "_callbacks", lambda config: (Watcher(),))
+    monkeypatch.setattr(assembly_module, "callbacks_of", lambda config: (Watcher(),))
     assert train(*DROPOUT)["weights_sha256"] == plain["weights_sha256"]
 
 
