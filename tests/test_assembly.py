@@ -111,12 +111,12 @@ def test_what_does_not_go_together_is_refused_and_leaves_no_folder(
 def test_batch_norm_on_one_value_a_channel_is_refused_with_its_cure() -> None:
     overrides = ["batch.size=17", "dataset.val_fraction=0", "trust=[tests]", "model=mlp"]
     overrides += ["model._target_=tests.test_assembly.Flat", "~model.hidden", "~model.dropout"]
-    assert assembled(*overrides, "batch.size=32").plan.tail == 30
+    assert assembled(*overrides, "batch.size=32").plan.sizes == (32, 30)
     with pytest.raises(Refused, match="a mini-batch of 1: .* set batch.drop_last=true"):
         assembled(*overrides, "batch.size=1437")
     with pytest.raises(Refused, match="batch_norm.group_size=1: .*no variance"):
         assembled(*overrides, "batch_norm.group_size=1")
-    assert assembled(*overrides, "batch.size=1437", "batch.drop_last=true").plan.tail == 0
+    assert assembled(*overrides, "batch.size=1437", "batch.drop_last=true").plan.sizes == (1437,)
 
 
 class Flat(torch.nn.Module):

@@ -79,7 +79,10 @@ ACCEPTED_SILENTLY = [
     ("run_dir=''", "run_dir='': must be a text"),
     ("dataset.val_fraction=1", "dataset.val_fraction=1: must be a number of at least 0 and below 1, or null"),
     ("dataset.workers=-1", "dataset.workers=-1: must be a whole number of at least 0 and at most 1,024, or null"),
-    ("batch_norm.kind=sync", "batch_norm.kind=sync: must be one of batch, group_norm, layer_norm, frozen, none"),
+    (
+        "batch_norm.kind=sync",
+        "batch_norm.kind=sync: must be one of batch, renorm, group_norm, layer_norm, frozen, none",
+    ),
     ("batch_norm.momentum=0", "batch_norm.momentum=0: must be a number above 0 and at most 1, or null"),
     ("validate.every=3", "validate.every=3: must be a length such as 5ep, 200it, 6400sp or 50%, or null"),
     ("validate.best=loss", "validate.best=loss: must be a score such as val/loss, or null"),

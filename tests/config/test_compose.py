@@ -12,14 +12,12 @@ from mbtrain.plan.refused import Refused
 from mbtrain.study.design import design_of
 
 CHOICES = sorted(f"{file.parent.name}={file.stem}" for file in conf_dir().glob("*/*.yaml"))
-# A choice that says nothing without a word that only the user can give.
+# What some choices ask for besides: a word that only the user can give, or another choice.
 NEEDS = {f"scaling={rule}": ["scaling.reference_size=32"] for rule in ("linear", "sqrt")}
 NEEDS |= {
     f"scaling={rule}": ["scaling.reference_size=32", "optimizer=adamw"] for rule in ("adam_sqrt", "adam_half_life")
 }
-
-# What some choices ask for besides.
-NEEDS = {"batch_schedule=grow": ["lr_schedule=step"]}
+NEEDS |= {"batch_schedule=grow": ["lr_schedule=step"]}
 
 
 def test_the_default_config_passes() -> None:
@@ -44,9 +42,9 @@ def test_every_file_opens_with_what_it_is(file: Path) -> None:
 @pytest.mark.parametrize("group", sorted(one.name for one in conf_dir().iterdir() if one.is_dir()))
 def test_every_choice_of_a_class_group_has_its_keys_in_one_shape(group: str) -> None:
     texts = [file.read_text() for file in (conf_dir() / group).glob("*.yaml")]
-    # One that changes the whole config, such as an experiment, has no shape of its group.
+    # One that changes the whole config, such as an experiment, or chooses others, has no shape of its group.
     files = [yaml.safe_load(text) for text in texts if "@package _global_" not in text]
-    plain = [set(one) for one in files if one and "_target_" not in one]
+    plain = [set(one) for one in files if one and "_target_" not in one and "defaults" not in one]
     assert all(keys == plain[0] for keys in plain)
 
 

@@ -53,13 +53,13 @@ class Loop:
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
     """A reference beside the probes of the config."""
-    found, probes = Loop(), assembly_module._probes
+    found, probes = Loop(), assembly_module.probes_of
 
     def both(config: Any, plan: Any, *others: Any) -> Any:
         every = Scheduled(found, "loop", [plan.cadence(Duration.parse("1it"))])
         return (*probes(config, plan, *others), every)
 
-    monkeypatch.setattr(assembly_module, "_probes", both)
+    monkeypatch.setattr(assembly_module, "probes_of", both)
     return found
 
 

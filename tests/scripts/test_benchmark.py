@@ -33,8 +33,9 @@ def case(folder) -> dict:
 @pytest.mark.slow
 def test_record_has_every_peer_with_its_pairs(case):
     lightning = "Lightning, self.log, CSV"
-    ours = {"ours", "ours, torch.optim", "ours, stock loop"}
-    assert set(case["peers"]) == {"(a')", lightning, f"{lightning}, tqdm bar", *ours}
+    ours = {"ours", "ours, torch.optim", "ours, compiled", "ours, stock loop"}
+    by_hand = {"(a')", "(a), torch.compile(model)", "(a), DataLoader"}
+    assert set(case["peers"]) == {*by_hand, "Fabric", lightning, f"{lightning}, tqdm bar", *ours}
     measured = [peer[clock] for peer in case["peers"].values() for clock in ("wall", "cpu")]
     assert all(len(one["ratios"]) == 1 and one["us"] > 0 for one in measured)
 

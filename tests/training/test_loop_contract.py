@@ -55,7 +55,7 @@ def run_with(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, loop: str, overrides: list[str], *more: pl.Callback
 ) -> tuple[Any, Diary]:
     diary = Diary()
-    monkeypatch.setattr(assembly_module, "_callbacks", lambda config: (diary, *more))
+    monkeypatch.setattr(assembly_module, "callbacks_of", lambda config: (diary, *more))
     return train(f"trainer.loop={loop}", "batch.size=200", *overrides), diary
 
 

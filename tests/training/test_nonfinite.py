@@ -142,7 +142,7 @@ def test_without_the_check_a_bad_run_would_be_called_done(
 ) -> None:
     poisoned(13, with_bad_input(float("nan")))
     monkeypatch.setattr(recorder_module, "NotFinite", _Ignored)
-    monkeypatch.setattr("mbtrain.attempt.Recorder", lambda writer, scores, weights: _unwatched(writer, scores))
+    monkeypatch.setattr("mbtrain.attempt.Recorder", lambda writer, scores, **_: _unwatched(writer, scores))
     monkeypatch.setattr("mbtrain.training.checkpoint.refuse_bad_state", lambda *_, **__: None)
     result = train(*LENGTH)
     assert result["status"] == "done" and np.isnan(result["test/loss"])

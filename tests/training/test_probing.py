@@ -89,7 +89,7 @@ def use(probe: Any, monkeypatch: pytest.MonkeyPatch, every: str = "1it") -> None
     """Put `probe` into the runs to come."""
     monkeypatch.setattr(
         assembly_module,
-        "_probes",
+        "probes_of",
         lambda config, plan, *_: (Scheduled(probe, "greedy", [plan.cadence(Duration.parse(every))]),),
     )
 
