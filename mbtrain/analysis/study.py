@@ -22,6 +22,13 @@ from mbtrain.analysis.table import Table, Value, number, probability, spoken, wi
 from mbtrain.log.files import replace
 
 SPOKEN = {"samples": "equal samples", "updates": "equal updates", "time": "equal time"}
+# What each answer says between the two arms.
+VERBS = {
+    "helps": "helps against",
+    "hurts": "hurts against",
+    "equal within the margin": "is equal within the margin to",
+    "cannot tell": "cannot be told from",
+}
 LIMITS = (
     "The answer belongs to this device, these models, this optimizer with a constant learning rate that was tuned at "
     "equal time, and this length of training.",
@@ -49,7 +56,7 @@ def write_study(study_dir: Path) -> tuple[Path, list[str]]:
     study = orjson.loads((study_dir / "study.json").read_bytes())
     found = list(contrasts(study_dir, study))
     answers = [_sentence(one, study) for one in found if one.is_primary]
-    page = Page(study["name"], _subtitle(study), answers, list(_sections(study, found)), LIMITS)
+    page = Page(study["name"], _subtitle(study), answers, list(_sections(study, found)), _limits(study))
     beside = study_dir / "report"
     beside.mkdir(exist_ok=True)
     from mbtrain.analysis import png
@@ -94,7 +101,7 @@ def _sentence(one: Contrast, study: Mapping[str, Any]) -> str:
     decision, size = one.decision, study["batch_sizes"]
     arms = [finite_mean_interval(one.losses[name]) for name in (one.arm, one.against)]
     told = (
-        f"{one.case}: {one.arm} (batch {size[one.arm]}) {decision.answer} against {one.against} "
+        f"{one.case}: {one.arm} (batch {size[one.arm]}) {VERBS[decision.answer]} {one.against} "
         f"(batch {size[one.against]}) at {SPOKEN[one.budget]}: validation loss {spoken(arms[0])} against "
         f"{spoken(arms[1])}, difference {spoken(decision.difference)}"
     )
@@ -102,6 +109,14 @@ def _sentence(one: Contrast, study: Mapping[str, Any]) -> str:
         seeds = "" if decision.seeds_needed is None else f"; about {decision.seeds_needed:,} seeds an arm would tell"
         told += f" ({decision.reason}{seeds})"
     return told + "."
+
+
+def _limits(study: Mapping[str, Any]) -> tuple[str, ...]:
+    unsteady = [name for name, case in study["cases"].items() if not case["is_steady"]]
+    if not unsteady:
+        return LIMITS
+    busy = f"Something else kept the machine busy while {', '.join(unsteady)} was timed: equal time is doubtful there."
+    return (*LIMITS, f"{busy} The table of times has the rounds.")
 
 
 def _sections(study: Mapping[str, Any], found: Sequence[Contrast]) -> Iterator[Section]:

@@ -96,7 +96,15 @@ def test_page_answers_first_and_shows_what_was_tuned_and_timed(study: dict[str, 
     (answer,) = answers
     assert answer.startswith("digits: accumulate (batch 256) hurts against step (batch 32) at equal time")
     text = page.read_text()
+    assert "equal time is doubtful" not in text
     assert answer.split(":")[0] in text and "AT THE EDGE of the grid" in text and "diverged" in text
     assert "<b>" not in text.split("<body", 1)[1].replace("&lt;b&gt;", "")
     assert (tmp_path / "report" / "study.md").is_file()
     assert len(list((tmp_path / "report" / "figures").glob("*.png"))) == 1
+
+
+def test_page_says_where_the_pace_was_not_steady(study: dict[str, Any], tmp_path: Path) -> None:
+    study["cases"]["digits"]["is_steady"] = False
+    (tmp_path / "study.json").write_bytes(orjson.dumps(study))
+    page, _ = write_study(tmp_path)
+    assert "kept the machine busy while digits was timed: equal time is doubtful there" in page.read_text()
