@@ -11,6 +11,7 @@ from mbtrain.config.signature import lightnings
 from mbtrain.plan.batch import micro_size_of, usable_micro_size
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
+from mbtrain.plan.scaling import typed
 
 # Trainer arguments that are ours, with the key to use instead; the rest of Lightning's may be given in trainer.extra.
 OURS = {
@@ -92,7 +93,7 @@ def _of_tokens(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_batch_schedule(config: Mapping[str, Any]) -> Iterator[str]:
-    name, batch = config["batch_schedule"]["_target_"].rsplit(".", 1)[-1], config["batch"]
+    name, batch = typed(config["batch_schedule"]["_target_"]), config["batch"]
     if batch["size"] == "all":
         yield f"batch.size=all: the whole set cannot grow, with batch_schedule={name} give a number"
     if batch["accumulate"] is not None:

@@ -7,6 +7,7 @@ from mbtrain.config.build import build
 from mbtrain.config.trust import is_within
 from mbtrain.plan.batch_schedule import BatchSchedule
 from mbtrain.plan.duration import Duration, Horizon
+from mbtrain.plan.scaling import typed
 
 CONSTANT = "mbtrain.plan.batch_schedule.Constant"
 
@@ -38,7 +39,7 @@ def faults_of_schedules(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _faults_of(schedule: Any, config: Mapping[str, Any]) -> Iterator[str]:
-    name, reads = config["batch_schedule"]["_target_"].rsplit(".", 1)[-1], getattr(schedule, "reads", None)
+    name, reads = typed(config["batch_schedule"]["_target_"]), getattr(schedule, "reads", None)
     if Duration.parse(config["duration"]).unit == "it" and (reads or getattr(schedule, "needs_total", False)):
         why = "how many samples iterations hold is not known ahead" if reads else "it goes by the run's length"
         yield f"duration={config['duration']}: with batch_schedule={name} give it in ep or sp, {why}"
