@@ -53,7 +53,7 @@ def _token_limit(most: int | None, lengths: NDArray[Any] | None, order: Order) -
         )
     if (longest := int(lengths.max())) > most:
         raise Refused(f"batch.max_tokens={most}: the longest sample has {longest} tokens: give at least {longest}")
-    return TokenLimit(most, lambda epoch: lengths[order(epoch)])
+    return TokenLimit(most, lambda epoch: lengths[order(epoch)].tolist())
 
 
 def plan_of(config: Mapping[str, Any], *, num_samples: int, tokens: TokenLimit | None) -> RunPlan:

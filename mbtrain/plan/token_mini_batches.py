@@ -1,17 +1,15 @@
 """Mini-batches of at most so many tokens: where each ends depends on the lengths in the order of its epoch."""
 
-from bisect import bisect_right
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import accumulate, pairwise
 
 from mbtrain.plan.iteration import Iteration
 
 # The tokens of each sample of an epoch, in the order in which they come.
-LengthsOf = Callable[[int], NDArray[np.integer]]
+LengthsOf = Callable[[int], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class TokenMiniBatches:
         self.samples_per_epoch = num_samples
         self._limit, self._batch_size = limit, batch_size
         self._firsts = [0]  # iteration with which each epoch begins, and one more
-        self._starts: list[NDArray[np.int32]] = []  # of each mini-batch of an epoch, and the epoch's end
+        self._starts: list[list[int]] = []  # of each mini-batch of an epoch, and the epoch's end
 
     def iteration(self, index: int) -> Iteration:
         """Where iteration `index` (from 0) stands."""
@@ -40,7 +38,7 @@ class TokenMiniBatches:
             self._extend()
         epoch = bisect_right(self._firsts, index) - 1
         starts, place = self._starts[epoch], index - self._firsts[epoch]
-        start, stop = int(starts[place]), int(starts[place + 1])
+        start, stop = starts[place], starts[place + 1]
         before = epoch * self.samples_per_epoch + start
         is_last = place == len(starts) - 2
         return Iteration(index, epoch, start, stop - start, before, is_last, self._batch_size)
@@ -50,7 +48,7 @@ class TokenMiniBatches:
         epochs, rest = divmod(samples, self.samples_per_epoch)
         epoch = int(epochs)
         first = self.first_of_epoch(epoch)
-        return first + (int(np.searchsorted(self._starts_of(epoch), float(rest))) if rest else 0)
+        return first + (bisect_left(self._starts_of(epoch), rest) if rest else 0)
 
     def first_of_epoch(self, epoch: int) -> int:
         """The index of the first iteration of an epoch (from 0)."""
@@ -63,22 +61,21 @@ class TokenMiniBatches:
         last = self.iteration(num_iterations - 1)
         sizes: dict[int, None] = {}
         for epoch in range(last.epoch + 1):
-            starts = self._starts[epoch]
-            of_epoch = np.diff(starts)[: num_iterations - self._firsts[epoch]]
-            sizes |= dict.fromkeys(of_epoch.tolist())
+            of_epoch = [stop - start for start, stop in pairwise(self._starts[epoch])]
+            sizes |= dict.fromkeys(of_epoch[: num_iterations - self._firsts[epoch]])
         return tuple(sizes)
 
-    def _starts_of(self, epoch: int) -> NDArray[np.int32]:
+    def _starts_of(self, epoch: int) -> list[int]:
         self.first_of_epoch(epoch + 1)
         return self._starts[epoch]
 
     def _extend(self) -> None:
-        ends = np.cumsum(self._limit.lengths_of(len(self._starts)), dtype=np.int64)
+        ends = list(accumulate(self._limit.lengths_of(len(self._starts))))
         starts, gone = [0], 0
         while starts[-1] < len(ends):
             stop = bisect_right(ends, gone + self._limit.most, lo=starts[-1])
-            stop = min(int(stop), starts[-1] + self._batch_size)
+            stop = min(stop, starts[-1] + self._batch_size)
             starts.append(stop)
-            gone = int(ends[stop - 1])
-        self._starts.append(np.array(starts, dtype=np.int32))
+            gone = ends[stop - 1]
+        self._starts.append(starts)
         self._firsts.append(self._firsts[-1] + len(starts) - 1)

@@ -12,8 +12,8 @@ from mbtrain.plan.token_mini_batches import TokenLimit
 
 
 def plan_of(lengths: list[int], most: int, batch_size: int | str = "all", duration: str = "3ep") -> RunPlan:
-    def lengths_of(epoch: int) -> np.ndarray:
-        return np.roll(np.array(lengths), epoch)
+    def lengths_of(epoch: int) -> list[int]:
+        return np.roll(lengths, epoch).tolist()
 
     return RunPlan(
         num_samples=len(lengths),
