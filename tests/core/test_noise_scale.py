@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mbtrain.core.noise_scale import Averages, Noise, fieller, noise, squares
+from mbtrain.core.noise_scale import Averages, Noise, fieller, noise, norms, squares
 
 DRAWS, DIMENSION = 200_000, 4
 SPREAD = torch.tensor([0.5, 1.0, 2.0, 0.3], dtype=torch.float64)
@@ -146,3 +146,8 @@ def test_averages_go_on_bit_exactly() -> None:
     other.load(first.state())
     one, two = filled(first, 5).interval(), filled(other, 5).interval()
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_norms_are_zero_where_no_gradient_is_there() -> None:
+    assert norms([None, None], torch.ones(())).tolist() == [0.0, 0.0]
+    assert norms([None, torch.tensor([3.0, 4.0])], torch.ones(())).tolist() == [0.0, 5.0]

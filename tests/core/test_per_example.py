@@ -33,3 +33,14 @@ def test_closed_form_is_the_norm_that_autograd_gives(name: str) -> None:
         alone = torch.autograd.grad(layer(inputs[sample : sample + 1]).tanh().sum(), list(layer.parameters()))
         expected = torch.stack([one.square().sum() for one in alone])
         assert torch.allclose(torch.stack([one[sample] for one in found]), expected, rtol=1e-12)
+
+
+def test_a_layer_without_a_closed_form_is_no_layer_for_it() -> None:
+    with pytest.raises(TypeError, match="Conv1d has no closed form"):
+        layer_squares(nn.Conv1d(1, 1, 1), torch.ones(2, 1, 3), torch.ones(2, 1, 3))
+
+
+def test_a_layer_without_bias_has_one_square() -> None:
+    inputs, slope = torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0]])
+    (square,) = layer_squares(nn.Linear(2, 1, bias=False), inputs, slope)
+    assert square.tolist() == [100.0]

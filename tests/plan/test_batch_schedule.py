@@ -149,3 +149,28 @@ def test_plateau_goes_on_from_its_state() -> None:
 def test_what_makes_no_sense_is_refused(make: Any, message: str) -> None:
     with pytest.raises(Refused, match=message):
         make()
+
+
+@pytest.mark.parametrize("duration", ["200it"])
+def test_a_share_of_a_run_counted_in_iterations_is_refused(duration: str) -> None:
+    horizon = Passes(1000, Duration.parse(duration))
+    for schedule in (Ramp(start=8, size=64, over="30%"), Stepwise(size=32, at="50%:64")):
+        with pytest.raises(
+            Refused, match="is a part of the run's length; duration=200it: .* give the duration in ep or sp"
+        ):
+            schedule(horizon)
+    with pytest.raises(Refused, match="lr_schedule.at, where batch_schedule=grow grows: duration=200it"):
+        Grow(size=32, lr_schedule=Step(at=["50%"], factor=0.2))(horizon)
+
+
+@pytest.mark.parametrize(
+    ("over", "reason"), [("soon", "not a length such as"), ("20it", "iterations depend on the batch")]
+)
+def test_a_length_that_a_schedule_cannot_have_is_refused(over: str, reason: str) -> None:
+    with pytest.raises(Refused, match=f"batch_schedule.over={over}: {reason}"):
+        Ramp(start=8, size=64, over=over)
+
+
+def test_iterations_are_no_length_for_a_schedule_of_one_s_own() -> None:
+    with pytest.raises(Refused, match="3it: iterations depend on the batch size"):
+        TEN.samples(Duration.parse("3it"))
