@@ -4,13 +4,12 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from mbtrain.analysis.budgets import BUDGETS, losses_by_budget
+from mbtrain.analysis.budgets import losses_by_budget
 from mbtrain.analysis.charts import DotRow, Dots, Panel
 from mbtrain.analysis.contrast import holm
 from mbtrain.analysis.decision import Decision, decide
@@ -19,6 +18,7 @@ from mbtrain.analysis.page import Page, html, markdown
 from mbtrain.analysis.section import Section
 from mbtrain.analysis.statistics import finite_mean_interval
 from mbtrain.analysis.table import Table, Value, number, probability, spoken, with_interval, word
+from mbtrain.analysis.trajectory import Trajectory, trajectories
 from mbtrain.log.files import replace
 
 SPOKEN = {"samples": "equal samples", "updates": "equal updates", "time": "equal time"}
@@ -29,13 +29,8 @@ VERBS = {
     "equal within the margin": "is equal within the margin to",
     "cannot tell": "cannot be told from",
 }
-LIMITS = (
-    "The answer belongs to this device, these models, this optimizer with a constant learning rate that was tuned at "
-    "equal time, and this length of training.",
-    "Under batch norm accumulating also changes the groups that share statistics: that is part of the arm.",
-    "The primary contrast was fixed in advance; every other comparison explores, and its p values are Holm's.",
-    "Times are those of the calibration, one run at a time; the runs themselves shared the machine.",
-)
+PRIMARY = "The primary contrast was fixed in advance; every other comparison explores, and its p values are Holm's."
+TIMED = "Times are those of the calibration, one run at a time; the runs themselves shared the machine."
 
 
 @dataclass(frozen=True)
@@ -54,9 +49,14 @@ class Contrast:
 def write_study(study_dir: Path) -> tuple[Path, list[str]]:
     """Write report.html, and report/study.md with its figures; the page's path, and the answer a sentence a case."""
     study = orjson.loads((study_dir / "study.json").read_bytes())
-    found = list(contrasts(study_dir, study))
+    found = list(contrasts(study, trajectories(study_dir, study)))
     answers = [_sentence(one, study) for one in found if one.is_primary]
-    page = Page(study["name"], _subtitle(study), answers, list(_sections(study, found)), _limits(study))
+    page = Page(study["name"], _subtitle(study), answers, list(_sections(study, found)), list(_limits(study)))
+    return save(page, study_dir), answers
+
+
+def save(page: Page, study_dir: Path) -> Path:
+    """Write a study's page, and beside it the same as text with figures; the page's path."""
     beside = study_dir / "report"
     beside.mkdir(exist_ok=True)
     from mbtrain.analysis import png
@@ -64,24 +64,30 @@ def write_study(study_dir: Path) -> tuple[Path, list[str]]:
     png.save(page.pictures, beside / "figures")
     replace(beside / "study.md", markdown(page).encode())
     replace(study_dir / "report.html", html(page).encode())
-    return study_dir / "report.html", answers
+    return study_dir / "report.html"
 
 
-def contrasts(study_dir: Path, study: Mapping[str, Any]) -> Iterator[Contrast]:
-    """Every pair of arms under every budget, the primary one among them."""
+def contrasts(study: Mapping[str, Any], runs: Mapping[str, Trajectory]) -> Iterator[Contrast]:
+    """The primary pair of arms, then those that were named, then every arm against the reference; at every budget."""
     primary = study["primary"]
+    fixed = (primary["arm"], primary["against"]) if primary else None
     for name, case in study["cases"].items():
-        by_budget = losses_by_budget(study_dir, case)
-        for budget in BUDGETS:
-            for against, arm in combinations(study["batch_sizes"], 2):
-                is_primary = {arm, against} == {primary["arm"], primary["against"]} and budget == primary["budget"]
-                if is_primary:
-                    arm, against = primary["arm"], primary["against"]
-                losses = by_budget[budget]
+        by_budget = losses_by_budget(case, study["budgets"], runs)
+        for budget, losses in by_budget.items():
+            for arm, against in _pairs(study, list(losses)):
                 finite, _ = without_diverged(losses[against])
                 margin = study["margin"] * (float(finite.mean()) if len(finite) else 1.0)
                 decision = decide(losses[arm], losses[against], margin=margin)
+                is_primary = (arm, against) == fixed and budget == study["budget"]
                 yield Contrast(name, budget, arm, against, losses, decision, is_primary)
+
+
+def _pairs(study: Mapping[str, Any], arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Which arms of a case are compared."""
+    named = [(one["arm"], one["against"]) for one in study["contrasts"]]
+    reference = study["reference"]
+    named += [(arm, reference) for arm in arms if arm != reference and (reference, arm) not in named]
+    return [one for one in dict.fromkeys(named) if set(one) <= set(arms)]
 
 
 def _subtitle(study: Mapping[str, Any]) -> str:
@@ -98,7 +104,7 @@ def _sentence(one: Contrast, study: Mapping[str, Any]) -> str:
 
     Loss is validation loss; smaller is better.
     """
-    decision, size = one.decision, study["batch_sizes"]
+    decision, size = one.decision, study["cases"][one.case]["batch_sizes"]
     arms = [finite_mean_interval(one.losses[name]) for name in (one.arm, one.against)]
     told = (
         f"{one.case}: {one.arm} (batch {size[one.arm]}) {VERBS[decision.answer]} {one.against} "
@@ -111,12 +117,28 @@ def _sentence(one: Contrast, study: Mapping[str, Any]) -> str:
     return told + "."
 
 
-def _limits(study: Mapping[str, Any]) -> tuple[str, ...]:
+def _limits(study: Mapping[str, Any]) -> Iterator[str]:
+    spoken = SPOKEN[study["budget"]]
+    yield (
+        "The answer belongs to this device, these models and data, and this length of training, with learning rates "
+        f"that were tuned at {spoken}."
+    )
+    yield from study["limits"]
+    moving = [name for name, case in study["cases"].items() if case["also"]]
+    if moving:
+        yield (
+            f"In {', '.join(moving)} the learning rate moves with the run's length: every other budget has runs of its "
+            f"own, with the rate tuned at {spoken}."
+        )
+    yield PRIMARY
+    if study["budget"] == "time":
+        yield TIMED
     unsteady = [name for name, case in study["cases"].items() if not case["is_steady"]]
-    if not unsteady:
-        return LIMITS
-    busy = f"Something else kept the machine busy while {', '.join(unsteady)} was timed: equal time is doubtful there."
-    return (*LIMITS, f"{busy} The table of times has the rounds.")
+    if unsteady:
+        yield (
+            f"Something else kept the machine busy while {', '.join(unsteady)} was timed: equal time is doubtful "
+            "there. The table of times has the rounds."
+        )
 
 
 def _sections(study: Mapping[str, Any], found: Sequence[Contrast]) -> Iterator[Section]:
@@ -132,7 +154,8 @@ def _sections(study: Mapping[str, Any], found: Sequence[Contrast]) -> Iterator[S
         mine = [one for one in found if one.case == name]
         yield Section(name, [" ".join(study["cases"][name]["overrides"])], panels=list(_panels(mine)))
     yield Section("Learning rates", ["Chosen by the mean validation loss of the tuning seeds."], tables=[_rates(study)])
-    yield Section("Time", ["Medians over rounds, one run at a time, arms alternating."], tables=[_times(study)])
+    if study["budget"] == "time":
+        yield Section("Time", ["Medians over rounds, one run at a time, arms alternating."], tables=[_times(study)])
 
 
 def _comparisons(found: Sequence[Contrast]) -> Table:
@@ -183,8 +206,8 @@ def _comparisons(found: Sequence[Contrast]) -> Table:
 
 def _panels(found: Sequence[Contrast]) -> Iterator[Panel]:
     charts = []
-    for budget in BUDGETS:
-        losses = next(one.losses for one in found if one.budget == budget)
+    by_budget = {one.budget: one.losses for one in found}
+    for budget, losses in by_budget.items():
         rows = []
         for arm, values in losses.items():
             interval, finite = finite_mean_interval(values), [value for value in values if math.isfinite(value)]
@@ -194,7 +217,7 @@ def _panels(found: Sequence[Contrast]) -> Iterator[Panel]:
         charts.append(
             Dots(f"{found[0].case}-{budget}", f"{found[0].case} at {SPOKEN[budget]}", "validation loss", rows)
         )
-    yield Panel([charts[-1], *charts[:-1]], [SPOKEN["time"], SPOKEN["samples"], SPOKEN["updates"]])
+    yield Panel(charts, [SPOKEN[budget] for budget in by_budget])
 
 
 def _rates(study: Mapping[str, Any]) -> Table:
@@ -211,9 +234,9 @@ def _times(study: Mapping[str, Any]) -> Table:
     rows = []
     for name, case in study["cases"].items():
         for arm, rounds in case["seconds_per_iteration"].items():
-            seconds, size = statistics.median(rounds), study["batch_sizes"][arm]
+            seconds, size = statistics.median(rounds), case["batch_sizes"][arm]
             spread = f"{1e3 * min(rounds):.2f} to {1e3 * max(rounds):.2f}"
-            iterations = case["iterations"][arm]
+            iterations = int(case["durations"][arm].removesuffix("it"))
             numbers = (1e3 * seconds, 1e6 * seconds / size, float(iterations), float(iterations * size))
             rows.append([word(name), word(arm), *map(number, numbers[:2]), word(spread), *map(number, numbers[2:])])
     columns = [

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbtrain.log.reader import read_rows
-from mbtrain.study.design import Case, Design
+from mbtrain.study.design import Case
 from mbtrain.study.jobs import Job
+from mbtrain.study.setting import Setting
 from mbtrain.study.trials import Trials
 
 NUM_ROUNDS = 5
 WARM_UP = 0.2
+# A run that is only timed has at least so many iterations.
+FEWEST = 10
 # Rounds of one arm that differ by more than this factor show that something else kept the machine busy.
 STEADY = 1.25
 
@@ -34,40 +37,28 @@ class Pace:
         return kept[-1] / kept[0] <= STEADY
 
 
-def calibration_jobs(trials: Trials, design: Design) -> list[Job]:
-    """Each case and arm a few times; arms alternate, so that a slow minute does not fall on one."""
-    return [_job(trials, case, arm, design, number) for case in design.cases for number, arm in _rounds(design)]
+def timed_jobs(trials: Trials, case: Case, sizes: Mapping[str, int], rates: Mapping[str, float]) -> list[Job]:
+    """Each arm a few times; arms alternate, so that a slow minute does not fall on one. `sizes`: mini-batches."""
+    return [
+        _job(trials, case, arm, sizes[arm], rates[arm], number)
+        for number in range(NUM_ROUNDS)
+        for arm in list(sizes)[:: 1 if number % 2 == 0 else -1]
+    ]
 
 
-def paces(trials: Trials, design: Design) -> dict[tuple[str, str], Pace]:
-    """The pace of every case and arm, from the logs of their runs."""
-    return {
-        (case.name, arm): Pace(
-            [_seconds(_job(trials, case, arm, design, number).folder) for number in range(NUM_ROUNDS)]
-        )
-        for case in design.cases
-        for arm in design.arms
-    }
+def paces(jobs: Sequence[Job], sizes: Mapping[str, int]) -> dict[str, Pace]:
+    """The pace of every arm, from the logs of the jobs in that order."""
+    rounds: dict[str, list[float]] = {arm: [] for arm in sizes}
+    for number in range(NUM_ROUNDS):
+        part = jobs[number * len(sizes) : (number + 1) * len(sizes)]
+        for arm, job in zip(list(sizes)[:: 1 if number % 2 == 0 else -1], part, strict=True):
+            rounds[arm].append(_seconds(job.folder))
+    return {arm: Pace(own) for arm, own in rounds.items()}
 
 
-def lengths(case: Case, design: Design, measured: Mapping[tuple[str, str], Pace]) -> dict[str, int]:
-    """Iterations of each arm in the time that the reference arm takes for the case's length."""
-    reference = -(-case.length // design.batch_size(design.reference))
-    seconds = reference * measured[case.name, design.reference].seconds
-    return {
-        arm: reference if arm == design.reference else max(1, round(seconds / measured[case.name, arm].seconds))
-        for arm in design.arms
-    }
-
-
-def _rounds(design: Design) -> list[tuple[int, str]]:
-    arms = list(design.arms)
-    return [(number, arm) for number in range(NUM_ROUNDS) for arm in (arms if number % 2 == 0 else arms[::-1])]
-
-
-def _job(trials: Trials, case: Case, arm: str, design: Design, number: int) -> Job:
-    iterations = -(-case.calibrate // design.batch_size(arm))
-    return trials.job("calibrate", case, arm, lr=case.lr, seed=number, iterations=iterations, validate_every=None)
+def _job(trials: Trials, case: Case, arm: str, size: int, lr: float, number: int) -> Job:
+    iterations = max(FEWEST, -(-case.calibrate // size))
+    return trials.job("calibrate", Setting(case, arm, f"{iterations}it"), lr=lr, seed=number)
 
 
 def _seconds(run_dir: Path) -> float:

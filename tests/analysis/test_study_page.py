@@ -1,5 +1,6 @@
 """A study's page from runs whose losses are known."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import numpy as np
 import orjson
 import pytest
 
-from mbtrain.analysis.budgets import Trajectory, losses_by_budget, trajectory
+from mbtrain.analysis.budgets import losses_by_budget
 from mbtrain.analysis.study import contrasts, write_study
+from mbtrain.analysis.trajectory import Trajectory, trajectories, trajectory
+
+BUDGETS = ["time", "samples", "updates"]
 
 # loss = base / (samples / 1000), plus a seed's own part: known at every budget.
 BASES = {"step": 1.0, "accumulate": 1.5}
@@ -41,25 +45,29 @@ def study(tmp_path: Path) -> dict[str, Any]:
             write_run(tmp_path / folder, BASES[arm], seed, samples=ends, size=SIZES[arm])
     case = {
         "overrides": ["model=<b>"],
-        "iterations": {"step": 168, "accumulate": 28},
+        "batch_sizes": SIZES,
+        "durations": {"step": "168it", "accumulate": "28it"},
         "seconds_per_iteration": {"step": [0.001] * 3, "accumulate": [0.006] * 3},
         "is_steady": True,
         "rates": {"step": 0.1, "accumulate": 0.2},
         "is_inside": {"step": True, "accumulate": False},
         "tuning": {"step": [[0.1, 0.5], [0.2, None]], "accumulate": [[0.2, 0.4]]},
         "runs": runs,
+        "also": {},
     }
     content = {
         "question": "Does it?", "name": "accumulation", "scale": "demo", "command": "mbtrain study=x", "git": None,
-        "versions": {"torch": "2"}, "cores": 2, "margin": 0.01, "batch_sizes": SIZES, "cases": {"digits": case},
-        "primary": {"arm": "accumulate", "against": "step", "budget": "time"},
+        "versions": {"torch": "2"}, "cores": 2, "margin": 0.01, "cases": {"digits": case},
+        "limits": ["Only so far."], "columns": [],
+        "primary": {"arm": "accumulate", "against": "step"}, "contrasts": [], "reference": "step",
+        "budget": "time", "budgets": BUDGETS,
     }  # fmt: skip
     (tmp_path / "study.json").write_bytes(orjson.dumps(content))
     return content
 
 
 def test_budgets_are_read_where_they_stand_on_the_trajectory(study: dict[str, Any], tmp_path: Path) -> None:
-    losses = losses_by_budget(tmp_path, study["cases"]["digits"])
+    losses = losses_by_budget(study["cases"]["digits"], BUDGETS, trajectories(tmp_path, study))
     seeds = 0.001 * np.arange(NUM_SEEDS)
     # The most samples that both arms have: 5,376; the most updates: 28, which are 896 samples of `step`.
     assert losses["samples"]["step"] == pytest.approx(1000 / 5376 + seeds)
@@ -84,7 +92,7 @@ def test_loss_between_two_validations_lies_on_the_line_and_nothing_is_said_beyon
 
 
 def test_primary_contrast_is_the_one_that_was_fixed(study: dict[str, Any], tmp_path: Path) -> None:
-    found = list(contrasts(tmp_path, study))
+    found = list(contrasts(study, trajectories(tmp_path, study)))
     (primary,) = [one for one in found if one.is_primary]
     assert (primary.arm, primary.against, primary.budget) == ("accumulate", "step", "time")
     assert primary.decision.answer == "hurts" and len(found) == 3
@@ -108,3 +116,29 @@ def test_page_says_where_the_pace_was_not_steady(study: dict[str, Any], tmp_path
     (tmp_path / "study.json").write_bytes(orjson.dumps(study))
     page, _ = write_study(tmp_path)
     assert "kept the machine busy while digits was timed: equal time is doubtful there" in page.read_text()
+
+
+def test_copied_study_without_its_logs_gives_the_same_page(study: dict[str, Any], tmp_path: Path) -> None:
+    page, answers = write_study(tmp_path)
+    text = (tmp_path / "report" / "study.md").read_text()
+    shutil.rmtree(tmp_path / "run")
+    assert write_study(tmp_path)[1] == answers
+    assert (tmp_path / "report" / "study.md").read_text() == text
+
+
+def test_budget_with_runs_of_its_own_is_their_end(study: dict[str, Any], tmp_path: Path) -> None:
+    case = study["cases"]["digits"]
+    for arm in BASES:
+        write_run(tmp_path / f"run/{arm}_short", BASES[arm], 0, samples=[500, 1000])
+    case["also"] = {"samples": {arm: [f"run/{arm}_short"] for arm in BASES}}
+    losses = losses_by_budget(case, BUDGETS, trajectories(tmp_path, study))
+    assert losses["samples"] == {"step": [1.0], "accumulate": [1.5]}
+    assert len(losses["updates"]["step"]) == NUM_SEEDS
+
+
+def test_only_named_pairs_and_those_with_the_reference_are_compared(study: dict[str, Any], tmp_path: Path) -> None:
+    case = study["cases"]["digits"]
+    case["runs"] |= {"direct": case["runs"]["step"]}
+    study["contrasts"] = [{"arm": "accumulate", "against": "direct"}, {"arm": "accumulate", "against": "missing"}]
+    found = {(one.arm, one.against) for one in contrasts(study, trajectories(tmp_path, study))}
+    assert found == {("accumulate", "direct"), ("accumulate", "step"), ("direct", "step")}

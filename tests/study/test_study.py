@@ -21,7 +21,9 @@ arms:
   step: [batch.size=16]
   accumulate: [batch.size=64, batch.micro_size=16]
 reference: step
-primary: {arm: accumulate, against: step, budget: time}
+budget: time
+also: [samples, updates]
+primary: {arm: accumulate, against: step}
 margin: 0.05
 overrides: [dataset=digits, "model.hidden=[8]", dataset.train_size=320]
 grid: {points: 3, factor: 4.0, most_extensions: 2}
@@ -94,7 +96,7 @@ def test_interrupted_study_says_that_it_goes_on(start_command: Callable[..., Pro
     [
         (["study.scale=smal"], "study.scale=smal: no such scale; did you mean small?"),
         (["study.reference=steps"], "study.reference=steps: no such arm; choose from step, accumulate"),
-        (["study.primary.budget=money"], "study.primary.budget=money: choose from samples, updates, time"),
+        (["study.budget=money"], "study.budget=money: no such budget; choose from time, samples, updates, target"),
         (["study.margin=0"], "study.margin=0: must be a number above 0"),
         (["batch.sise=3"], "batch.sise"),
         (["study.overrides=['batch_schedule=ramp']"], "study: batch_schedule=ramp: arms are given one time"),

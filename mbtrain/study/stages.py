@@ -1,0 +1,68 @@
+"""The stages of a study: each a sweep's folder of its own, whose runs are forked from what is read once."""
+
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from rich.console import Console
+
+from mbtrain.plan.refused import Refused
+from mbtrain.study.folder import SweepFolder
+from mbtrain.study.job_process import run_job
+from mbtrain.study.jobs import Job
+from mbtrain.study.pool import Stop, run_all, started
+from mbtrain.study.progress import SweepProgress
+from mbtrain.study.shared import Shared
+from mbtrain.study.tracking import SweepTrackers
+
+
+class Stopped(Exception):
+    """A signal ended the study; the same command goes on."""
+
+
+class Stages:
+    """Runs what is left of a stage's jobs."""
+
+    def __init__(self, path: Path, stop: Stop, console: Console) -> None:
+        self._path, self._stop, self._console = path, stop, console
+        self._shared: list[Shared] = []
+        self._cores = 1
+
+    def share(self, jobs: Sequence[Job]) -> None:
+        """Read the data of these jobs once, before the first is forked."""
+        by_data = {repr(job.config["dataset"]): job for job in jobs}
+        self._shared = [Shared(job) for job in by_data.values()]
+        from mbtrain.training.place import num_cores
+
+        self._cores = num_cores()
+
+    def num_samples(self, job: Job) -> int:
+        """The samples of a job's training set."""
+        for one in self._shared:
+            if (data := one.data_of(job)) is not None:
+                return len(data.train)
+        raise Refused("batch.size=all: a study needs data that it can read itself: give the number of samples")
+
+    def run(self, stage: str, jobs: Sequence[Job], *, one_at_a_time: bool = False) -> None:
+        """Have the jobs done; Stopped where a signal came first."""
+        folder = SweepFolder(self._path / stage)
+        folder.path.mkdir(exist_ok=True)
+        folder.admit(jobs)
+        folder.write(jobs, [])
+        remaining = folder.remaining(jobs, retries_failed=False)
+        if remaining:
+            self.say(f"{stage}: {len(remaining)} runs")
+        at_once = 1 if one_at_a_time else self._cores
+        with SweepProgress(remaining, [], SweepTrackers(folder.path, []), self._console) as progress:
+            run_all(remaining, self._process_of, at_once=at_once, stop=self._stop, watcher=progress)
+        if self._stop.received is not None:
+            self.say("interrupted: the same command goes on")
+            raise Stopped
+
+    def say(self, line: str) -> None:
+        """A line for the person."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _process_of(self, job: Job) -> BaseProcess:
+        data = next((found for one in self._shared if (found := one.data_of(job)) is not None), None)
+        return started(run_job, job, 1, data)
