@@ -49,6 +49,10 @@ class Contrast:
 def write_study(study_dir: Path) -> tuple[Path, list[str]]:
     """Write report.html, and report/study.md with its figures; the page's path, and the answer a sentence a case."""
     study = orjson.loads((study_dir / "study.json").read_bytes())
+    if study["budget"] == "target":
+        from mbtrain.analysis.target_study import write_target_study
+
+        return write_target_study(study_dir)
     found = list(contrasts(study, trajectories(study_dir, study)))
     answers = [_sentence(one, study) for one in found if one.is_primary]
     page = Page(study["name"], _subtitle(study), answers, list(_sections(study, found)), list(_limits(study)))

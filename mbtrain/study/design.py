@@ -17,8 +17,9 @@ class Case:
     """A data set with a model, and what it is asked with.
 
     `lr` is the middle of the reference arm's grid; `length` and `calibrate` are samples of a run that counts and of one
-    that is only timed; `arms` are those of the study that it has (empty: all); `validate_every` is in samples (None:
-    as often as the arm with the fewest updates makes one).
+    that is only timed; on the way to a target each arm has the samples of `updates` mini-batches besides; `arms` are
+    those of the study that it has (empty: all); `validate_every` is in samples (None: as often as the arm with the
+    fewest updates makes one).
     """
 
     name: str
@@ -26,6 +27,7 @@ class Case:
     lr: float
     length: int
     calibrate: int = 12800
+    updates: int = 0
     arms: tuple[str, ...] = ()
     validate_every: int | None = None
 
@@ -136,7 +138,7 @@ def design_of(node: Mapping[str, Any]) -> Design:
         scale=node["scale"],
         budget=budget,
         also=tuple(_among(one, BUDGETS[:3], "also") for one in node.get("also", ())),
-        target=_target(node, budget),
+        target=_target(scale.get("target", node.get("target")), budget),
         arms=arms,
         reference=_among(node["reference"], arms, "reference"),
         primary=_contrast(node.get("primary"), arms, "primary"),
@@ -177,16 +179,16 @@ def _contrast(node: Mapping[str, str] | None, arms: Mapping[str, Any], key: str)
     )
 
 
-def _target(node: Mapping[str, Any], budget: str) -> Target | None:
+def _target(text: Any, budget: str) -> Target | None:
     if budget != "target":
         return None
-    key, sign, below = str(node.get("target")).partition("<=")
+    key, sign, below = str(text).partition("<=")
     if not sign or not key.startswith("val/"):
-        raise Refused(f"study.target={node.get('target')}: must read like val/loss<=0.4")
+        raise Refused(f"study.target={text}: must read like val/loss<=0.4")
     try:
         return Target(key.strip(), float(below))
     except ValueError:
-        raise Refused(f"study.target={node['target']}: {below.strip()} is no number") from None
+        raise Refused(f"study.target={text}: {below.strip()} is no number") from None
 
 
 def _refuse_schedules(overrides: Sequence[str], arms: Mapping[str, Sequence[str]]) -> None:

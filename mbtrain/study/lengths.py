@@ -11,9 +11,12 @@ def durations(
 ) -> dict[str, str]:
     """The duration of each arm; `sizes` are samples of a mini-batch by arm.
 
-    The reference arm sees the case's length; the others get the same samples, or the updates or the time it takes.
+    The reference arm sees the case's length; the others get the same samples, or the updates or the time it takes. On
+    the way to a target it is as long as it may take: large mini-batches need more samples (arXiv 1812.06162).
     """
-    if budget in ("samples", "target"):
+    if budget == "target":
+        return {arm: f"{case.length + case.updates * size}sp" for arm, size in sizes.items()}
+    if budget == "samples":
         return dict.fromkeys(sizes, f"{case.length}sp")
     updates = -(-case.length // sizes[reference])
     if budget == "updates":

@@ -33,6 +33,11 @@ def test_equal_samples_and_equal_updates_are_those_of_the_reference() -> None:
     assert durations(CASE, "updates", "step", SIZES, {}) == {"step": "100it", "direct": "100it"}
 
 
+def test_on_the_way_to_a_target_large_batches_may_take_more_samples() -> None:
+    case = dataclasses.replace(CASE, updates=10)
+    assert durations(case, "target", "step", SIZES, {}) == {"step": "3520sp", "direct": "5760sp"}
+
+
 def test_further_budgets_are_the_most_that_every_arm_has() -> None:
     own = {"step": "100it", "direct": "40it"}
     assert common("samples", own, SIZES) == "3200sp" and common("updates", own, SIZES) == "40it"
