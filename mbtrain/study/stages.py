@@ -6,7 +6,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mbtrain.plan.refused import Refused
 from mbtrain.study.folder import SweepFolder
 from mbtrain.study.job_process import run_job
 from mbtrain.study.jobs import Job
@@ -41,7 +40,9 @@ class Stages:
         for one in self._shared:
             if (data := one.data_of(job)) is not None:
                 return len(data.train)
-        raise Refused("batch.size=all: a study needs data that it can read itself: give the number of samples")
+        from mbtrain.assembly import read_data
+
+        return len(read_data(job.config).train)
 
     def run(self, stage: str, jobs: Sequence[Job], *, one_at_a_time: bool = False) -> None:
         """Have the jobs done; Stopped where a signal came first."""
