@@ -64,6 +64,7 @@ class Record:
             "primary": design.primary,
             "contrasts": contrasts,
             "rate_of": design.rate_of,
+            "times": design.times,
         }
 
     def _raced(self, course: Course) -> dict[str, Any]:
