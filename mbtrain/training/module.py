@@ -127,6 +127,10 @@ class MiniBatchModule(pl.LightningModule):
         head = (iteration, mini_batch.num_micro_batches, updated, lr)
         parts.recorder.add(head, result.loss, result.weight, pairs, extra)
         self._count(iteration)
+        reads = getattr(parts.clock.plan.schedule, "reads", None)
+        if reads in extra:
+            # Between two iterations: the one number that the next mini-batch waits for.
+            parts.clock.plan.see({reads: float(extra[reads])}, done=parts.clock.done)
 
     def _passes(self, mini_batch: MiniBatch) -> Passes:
         """Forward and backward over the micro-batches; where memory runs out, it is called anew with smaller ones."""
