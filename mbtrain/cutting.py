@@ -74,7 +74,8 @@ def _refuse_large_parts(plan: RunPlan, micro_size: int) -> None:
     if -(-largest // parts) > micro_size:
         raise Refused(
             f"batch_schedule.parts={parts}: a part of up to {-(-largest // parts)} samples is larger than "
-            f"micro-batches of {micro_size}: set batch_schedule.parts={-(-largest // micro_size)}, or lower batch_schedule.most"
+            f"micro-batches of {micro_size}: set batch_schedule.parts={-(-largest // micro_size)}, or lower "
+            "batch_schedule.most"
         )
 
 
