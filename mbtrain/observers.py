@@ -45,7 +45,7 @@ def probes_of(
 
     own = []
     if isinstance(plan.schedule, NoiseScale):
-        probe = ScheduleNoise(plan.schedule, trained=trained, plan=plan, optimizer=optimizer)
+        probe = ScheduleNoise(plan.schedule, trained=trained, optimizer=optimizer)
         own.append(Scheduled(probe, "batch_schedule", [plan.cadence(plan.schedule.every)]))
     return (*(scheduled(name, node) for name, node in config["probe"].items()), *own)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mbtrain.plan.batch_schedule import Passes, Steps, length_of, size_of
 from mbtrain.plan.duration import Duration
+from mbtrain.plan.noise_average import NoiseAverage
 from mbtrain.plan.refused import Refused
 
 
@@ -18,7 +19,7 @@ class NoiseScale:
     estimates are averaged with `half_life`.
     """
 
-    reads = "batch_schedule/noise_scale"
+    reads: tuple[str, str] = ("batch_schedule/trace", "batch_schedule/gradient_sq")
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class NoiseScale:
         self._size, self._least = size, size if least is None else size_of("least", least)
         self._most = None if most is None else size_of("most", most)
         self._limit = size
+        self._average = NoiseAverage(1.0)
         if self.parts < 2:
             raise Refused(f"batch_schedule.parts={parts}: it takes at least 2 to compare")
         if self._least < 2 * self.parts or size < 2 * self.parts:
@@ -52,6 +54,7 @@ class NoiseScale:
     def __call__(self, horizon: Passes) -> Steps:
         """The size at the start."""
         self._limit = self.most(horizon)
+        self._average = NoiseAverage(float(horizon.samples(self.half_life)))
         return [(0, self._size)]
 
     def most(self, horizon: Passes) -> int:
@@ -59,10 +62,14 @@ class NoiseScale:
         tenth = horizon.num_samples // 10
         return max(self._size, self._least, tenth if self._most is None else min(self._most, horizon.num_samples))
 
-    def see(self, values: Mapping[str, float]) -> int | None:
+    def see(self, values: Mapping[str, float], *, samples_seen: int) -> int | None:
         """Look at an estimate; the new size, None where it stays."""
-        scale = values.get(self.reads)
-        if scale is None or not math.isfinite(scale) or scale <= 0:
+        if not set(self.reads) <= set(values):
+            return None
+        trace, gradient_sq = (values[name] for name in self.reads)
+        self._average.add(trace, gradient_sq, samples_seen=samples_seen)
+        scale = self._average.scale
+        if not math.isfinite(scale) or scale <= 0:
             return None
         wanted = min(max(round(self._factor * scale), self._least), self._limit)
         if max(wanted, self._size) <= self._hysteresis * min(wanted, self._size):
@@ -70,13 +77,18 @@ class NoiseScale:
         self._size = wanted
         return wanted
 
+    def told(self) -> dict[str, float]:
+        """What it goes by, for the log."""
+        return {"batch_schedule/noise_scale": self._average.scale}
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs."""
-        return {"size": self._size}
+        return {"size": self._size, "average": self._average.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         self._size = state["size"]
+        self._average.load(state["average"])
 
 
 def _number_above(name: str, value: Any, bound: float) -> float:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mbtrain.plan.batch_schedule import Passes
 from mbtrain.plan.duration import Duration
+from mbtrain.plan.noise_average import NoiseAverage
 from mbtrain.plan.proportional import NoiseScale
 from mbtrain.plan.refused import Refused
 
@@ -21,7 +22,9 @@ def schedule(size: int = 32, **options: object) -> NoiseScale:
 
 
 def seen(one: NoiseScale, scale: float) -> int | None:
-    return one.see({one.reads: scale})
+    """Shown a noise scale whose past counts for nothing."""
+    one.load({**one.state(), "average": NoiseAverage(1.0).state()})
+    return one.see(dict(zip(one.reads, (scale, 1.0), strict=True)), samples_seen=0)
 
 
 def test_it_moves_to_the_noise_scale_times_the_factor() -> None:
@@ -49,14 +52,19 @@ def test_it_moves_only_where_it_is_further_off_than_the_hysteresis(size: int, sc
 @pytest.mark.parametrize("scale", [math.nan, math.inf, -5.0, 0.0])
 def test_what_is_not_determined_moves_nothing_nor_do_other_results(scale: float) -> None:
     one = schedule()
-    assert seen(one, scale) is None and one.see({"val/loss": 0.1}) is None
+    assert seen(one, scale) is None and one.see({"val/loss": 0.1}, samples_seen=0) is None
 
 
 def test_its_state_goes_on() -> None:
     one, other = schedule(), schedule()
-    assert seen(one, 300.0) == 300
-    other.load(one.state())
-    assert seen(other, 320.0) is None and seen(other, 32.0) == 32
+    estimates = [dict(zip(one.reads, (100.0 * k, 1.0), strict=True)) for k in range(1, 9)]
+    found = [one.see(estimate, samples_seen=100 * k) for k, estimate in enumerate(estimates)]
+    for k, estimate in enumerate(estimates[:4]):
+        other.see(estimate, samples_seen=100 * k)
+    again = schedule()
+    again.load(other.state())
+    assert [again.see(one, samples_seen=400 + 100 * k) for k, one in enumerate(estimates[4:])] == found[4:]
+    assert any(found[4:]) and again.told() == one.told()
 
 
 @pytest.mark.parametrize(
