@@ -14,7 +14,7 @@ from mbtrain.study.tuning import Search, loss_of, samples_to
 
 # A length is doubled, or halved, at most so often on the way to a target.
 MOST_LENGTHS = 6
-# A length counts as long or as short enough where tuning missed the target by so much: fresh seeds will differ a little.
+# A length counts as long, or short, enough where tuning missed the target by so much: fresh seeds differ a little.
 ROOM = 0.02
 Searches = dict[Setting, Search]
 
