@@ -126,6 +126,8 @@ class RunFolder:
 
     def refuse_changed_past(self, old: RunPlan, new: RunPlan, config: Mapping[str, Any], done: int) -> None:
         """Refuse another duration under which the iterations done would have been different."""
+        if old.duration == new.duration:
+            return
         lr_old, lr_new = (plan.lr_factor(lr_schedule_of(config)) for plan in (old, new))
         if done > new.num_iterations:
             raise Refused(f"duration={new.duration}: the run in {self.path} has done {done:,} iterations already")
