@@ -14,6 +14,7 @@ from mbtrain.config.check import check
 from mbtrain.config.compose import plain
 from mbtrain.log.files import replace
 from mbtrain.plan.refused import Refused
+from mbtrain.study import advice
 from mbtrain.study.calibration import Pace, paces, timed_jobs
 from mbtrain.study.course import Course
 from mbtrain.study.design import Case, Design, design_of
@@ -32,7 +33,10 @@ def study(hydra: Hydra, name: str, overrides: list[str]) -> int:
     whole = hydra.compose_config(name, [*overrides, "hydra.mode=RUN"], RunMode.RUN)
     HydraConfig.instance().set_config(whole)
     values = plain(whole)
-    design = design_of(values.pop("study"))
+    node = values.pop("study")
+    if node["name"] == advice.NAME:
+        return advice.advise(hydra, whole, values, node, overrides)
+    design = design_of(node)
     path = Path(values["study_dir"] or Path("studies", f"{design.name}-{design.scale}"))
     check(values)
     given = [one for one in overrides if not one.lstrip("+~").startswith(("study=", "study.", "study_dir="))]
