@@ -18,6 +18,8 @@ FILE = "advice.json"
 BUSY = 0.9
 # Rounds of one way, the slowest left out, that differ by more than this factor are not steady.
 STEADY = 1.25
+# So many ways are named in a sentence.
+NAMED = 4
 LIMITS = (
     "Ratios are of MEAN times to the same validation loss, each way with a learning rate tuned for its batch size, "
     "under this optimizer and schedule. One run differs from the mean by 10 to 20 %.",
@@ -85,7 +87,8 @@ def advice_of(measured: Mapping[str, Any]) -> Advice:
 def content(advice: Advice) -> dict[str, Any]:
     """What advice.json says."""
     found = advice.verdict
-    own = advice.measured | {
+    own = {
+        **advice.measured,
         "clock": clock_of(advice.measured["timing"]),
         "critical": None if advice.critical is None else asdict(advice.critical),
         "seconds_of_a_micro_batch": {str(size): one for size, one in advice.parts.micro_batch.items()},
@@ -108,16 +111,26 @@ def content(advice: Advice) -> dict[str, Any]:
 def critical_of(measured: Mapping[str, Any]) -> Critical | None:
     """The range of B_crit that the noise scale leaves open; None where it is not determined itself."""
     noise = measured["noise"]
-    if noise["scale"] <= 0 or noise["high"] is None:
+    is_bounded = noise["high"] is not None and noise["scale"] > 0
+    low, high = critical_range(noise["scale"]) if is_bounded else (critical_range(noise["low"])[0], math.inf)
+    if low == 0:
         return None
-    low, high = critical_range(noise["scale"])
     where = noise["run"] if noise["trajectory"] is None else f"the first {noise['trajectory']}"
+    left_open = f"half to ten times itself: {_range(low, high)}" if is_bounded else f"all from {low:,.0f} up"
     told = (
-        f"Noise scale {noise['scale']:,.0f} [{noise['low']:,.0f}, {noise['high']:,.0f}] samples, from "
+        f"Noise scale {noise['scale']:,.0f} [{noise['low']:,.0f}, {_number(noise['high'])}] samples, from "
         f"{noise['num_measured']:,} mini-batches of {where}. It is not B_crit, which depends on optimizer, schedule "
-        f"and target besides; it leaves open half to ten times itself: {low:,.0f} to {high:,.0f}."
+        f"and target besides; it leaves open {left_open}."
     )
     return Critical(low, high, told)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:,.0f} and up" if math.isinf(high) else f"{low:,.0f} to {high:,.0f}"
+
+
+def _number(value: float | None) -> str:
+    return "unbounded" if value is None else f"{value:,.0f}"
 
 
 def clock_of(timing: Mapping[str, Any]) -> str:
@@ -157,7 +170,7 @@ def answer(advice: Advice) -> str:
     told = f"batch.size={advised.batch_size}"
     told += f" batch.micro_size={advised.micro_size}" if advised.is_accumulated else " in one piece"
     at_most = f"at most {found.loss:.2f} times the time of the best way"
-    span = f"B_crit lies between {low.critical:,.0f} and {high.critical:,.0f}"
+    span = f"B_crit is {_range(low.critical, high.critical)}"
     if found.is_told:
         verb = "Accumulate" if found.accumulate else "Do not accumulate"
         return f"{verb}: {told}: {at_most}, wherever {span}."
@@ -188,15 +201,22 @@ def spoken_law_of(advice: Advice) -> str | None:
     accumulated = [way for way in advice.ways if way.is_accumulated and (way.micro_size,) * 2 in by_cut]
     if not accumulated:
         return None
-    own = advice.measured["own"]
-    size = own["size"]
-    micro_size = own["micro_size"] or (size // own["accumulate"] if own["accumulate"] and size != "all" else None)
-    way = by_cut.get((size, micro_size))
+    way = by_cut.get(_own_cut(advice.measured["own"]))
     if way is None or not way.is_accumulated:
         way = min(accumulated, key=lambda one: math.prod(one.cost(end) for end in ends))
     step, direct = by_cut.get((way.micro_size, way.micro_size)), by_cut.get((way.batch_size, way.batch_size))
     assert step is not None
     return _spoken_law(law(way, step, advice.parts, ends), direct)
+
+
+def _own_cut(own: Mapping[str, Any]) -> tuple[int, int]:
+    """The user's own mini-batch and micro-batch; (0, 0), which no way has, where they are not numbers."""
+    size, micro_size = own["size"], own["micro_size"]
+    if not isinstance(size, int):
+        return 0, 0
+    if own["accumulate"] is not None:
+        micro_size = -(-size // own["accumulate"])
+    return size, micro_size if isinstance(micro_size, int) else size
 
 
 def _spoken_law(found: Law, direct: Way | None) -> str:
@@ -231,7 +251,8 @@ def cautions(advice: Advice) -> Iterator[str]:
         yield f"Something else kept the machine busy while updates were timed: {used}."
     unsteady = [str(way) for way in advice.ways if spread(advice.of(way)[_column(timing)]) > STEADY]
     if unsteady:
-        yield f"Not steady from round to round: {', '.join(unsteady)}."
+        named = f": {', '.join(unsteady)}" if len(unsteady) <= NAMED else ""
+        yield f"Not steady from round to round, {len(unsteady)} of {len(advice.ways)} ways{named}."
     yield from _dropped(timing)
     if advice.verdict is not None and isinstance(own["size"], int):
         yield from _rate(advice.verdict.advised.batch_size / own["size"], own)

@@ -7,7 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 def kept_bytes(forward: Callable[[], object], *, apart_from: Iterable[Tensor] = ()) -> int:
-    """Bytes of all tensors that autograd keeps while the result of `forward` lives; shared storage counts once.
+    """Bytes of all tensors that autograd keeps while the result of `forward` lives, each counted once.
 
     >>> import torch
     >>> x = torch.ones(8, requires_grad=True)
@@ -18,9 +18,8 @@ def kept_bytes(forward: Callable[[], object], *, apart_from: Iterable[Tensor] = 
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if tensor.untyped_storage().data_ptr() not in known:
+            kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):

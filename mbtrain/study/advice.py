@@ -65,6 +65,8 @@ def advise(
     options = options_of(node)
     refuse_unfit(values)
     check(values)
+    if options.run is not None:
+        noise_of(Path(options.run), key="study.from")
     path = Path(values["study_dir"] or Path("studies", NAME))
     with SweepFolder(path).held(key="study_dir"), stopping() as stop:
         console = Console(stderr=True)

@@ -1,5 +1,7 @@
 """What a person sees of advice: the ways side by side, the recommendation, the command."""
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +27,7 @@ def _table(advice: Advice) -> Table:
     critical = advice.critical
     if critical is not None:
         table.columns[-2].header = f"B_crit {critical.low:,.0f}"
-        table.columns[-1].header = f"{critical.high:,.0f}"
+        table.columns[-1].header = f"{critical.high:,.0f}" if math.isfinite(critical.high) else "unbounded"
     for way in _shown(advice):
         losses = advice.losses(way)
         numbers = (1e3 * way.seconds, 1e6 * way.seconds / way.batch_size, advice.bytes_of(way) / 1e6)
