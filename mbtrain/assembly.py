@@ -145,7 +145,8 @@ def assemble(
     trial = try_out(config, data, model, loss, num_outputs)
     cutting = cutting_of(config, plan, has_bn=has_batch_norm(model), is_flat=trial.values_per_channel == 1)
     cores = num_cores() if cores is None else cores
-    wanted_threads = config["trainer"]["threads"] or chosen.get("threads")
+    asked = config["trainer"]["threads"]
+    wanted_threads = asked if isinstance(asked, int) else chosen.get("threads")
     optimizer = _optimizer(config, model)
     scaled = _scaled(config, model, optimizer, plan)
     step = (model, optimizer, data.train, scaled.scaling)

@@ -38,7 +38,7 @@ def with_micro_size(assembly: Assembly, chosen: Mapping[str, Any], tell: Tell) -
     candidates, group_size = _candidates(assembly), assembly.bn_group_size
     cuts = {size: cut_at(candidates[0], size, group_size=group_size) for size in candidates}
     search = _largest if wanted == "auto" else _fastest
-    found = search(_dry_run(assembly, candidates[0]), cuts, tell)
+    found = search(dry_run(assembly, candidates[0]), cuts, tell)
     if found is None:
         raise Refused(out_of_memory(wanted, candidates[-1], group_size, assembly.splits))
     return _cut_by(assembly, MicroSizes(found))
@@ -50,7 +50,8 @@ def _candidates(assembly: Assembly) -> list[int]:
     return halvings(largest, assembly.bn_group_size) if assembly.splits else [largest]
 
 
-def _dry_run(assembly: Assembly, size: int) -> DryRun:
+def dry_run(assembly: Assembly, size: int) -> DryRun:
+    """Updates of a mini-batch of `size` as the run would do them, to be taken back."""
     config, loader = assembly.config, assembly.loader(Clock(assembly.plan))
     parameters = [one for one in assembly.model.parameters() if one.requires_grad]
     clip_norm = config["optimizer"]["clip_norm"]

@@ -19,6 +19,7 @@ from mbtrain.log.status import first_line, write_status
 from mbtrain.micro_size import with_micro_size
 from mbtrain.plan.failed import Failed
 from mbtrain.run_folder import RunFolder
+from mbtrain.thread_count import with_threads
 from mbtrain.training.finite import NotFinite
 from mbtrain.training.place import threads
 from mbtrain.training.signals import Interrupted
@@ -54,8 +55,10 @@ def train(config: Mapping[str, Any], console: Console, *, cores: int | None = No
     def built() -> Assembly:
         return assemble(config, chosen=folder.chosen(), cores=cores, data=data)
 
-    def settled() -> Assembly:
-        return with_micro_size(built(), folder.chosen(), tell)
+    def settled(assembly: Assembly) -> Assembly:
+        assembly = with_threads(assembly, folder.chosen(), tell, cores=cores)
+        with threads(assembly.threads):
+            return with_micro_size(assembly, folder.chosen(), tell)
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -63,12 +66,13 @@ def train(config: Mapping[str, Any], console: Console, *, cores: int | None = No
     assemblies = [built()]
     for line in assemblies[0].data.notes:
         tell(line)
-    with folder.opened(), locked(folder.path), threads(assemblies[0].threads), _status_of(folder.path):
-        assemblies.append(with_micro_size(assemblies.pop(), folder.chosen(), tell))
+    with folder.opened(), locked(folder.path), _status_of(folder.path):
+        assemblies.append(settled(assemblies.pop()))
         for line in assemblies[0].lines:
             tell(line)
-        # Popped: nothing but the attempt itself holds the model, so that a replay has room for another.
-        result = _trained(config, lambda: assemblies.pop() if assemblies else settled(), folder, console)
+        with threads(assemblies[0].threads):
+            # Popped: nothing but the attempt itself holds the model, so that a replay has room for another.
+            result = _trained(config, lambda: assemblies.pop() if assemblies else settled(built()), folder, console)
         replace(folder.path / "result.json", orjson.dumps(result, option=orjson.OPT_INDENT_2))
     return Result(folder.path, result)
 

@@ -33,10 +33,11 @@ MAY_IMPORT = {
     "normalisation": BLOCKS,
     "cutting": {"plan"},
     "micro_size": BLOCKS | {"assembly", "cutting", "training"},
+    "thread_count": {"assembly", "log", "micro_size", "plan", "training"},
     "outcome": BLOCKS | {"assembly", "training"},
     "finished_run": {"assembly", "data", "norm", "plan", "run_folder", "training"},
     "attempt": BLOCKS | {"planning", "assembly", "finished_run", "log", "outcome", "run_folder", "training"},
-    "one_run": BLOCKS | {"assembly", "attempt", "log", "micro_size", "run_folder", "training"},
+    "one_run": BLOCKS | {"assembly", "attempt", "log", "micro_size", "run_folder", "thread_count", "training"},
     "timed_run": BLOCKS | {"assembly", "attempt", "log", "run_folder", "training"},
     "launch": {"one_run", "plan", "run_folder", "side_process", "trackers", "training", "assembly", "data"},
     "study": {"analysis", "assembly", "config", "data", "log", "one_run", "outcome", "plan"}
@@ -46,7 +47,7 @@ MAY_IMPORT = {
 }
 HEAVY = {
     "torch": BLOCKS - {"plan"}
-    | {"training", "assembly", "compatibility", "observers", "normalisation", "outcome", "finished_run"}
+    | {"training", "assembly", "compatibility", "observers", "normalisation", "outcome", "finished_run", "thread_count"}
     | {"__init__", "study", "trackers"},
     "pytorch_lightning": {"training", "assembly", "observers", "attempt", "outcome"},
     "hydra": {"__main__", "config", "study"},

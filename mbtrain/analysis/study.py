@@ -55,7 +55,7 @@ def write_study(study_dir: Path) -> tuple[Path, list[str]]:
         return write_target_study(study_dir)
     found = list(contrasts(study, trajectories(study_dir, study)))
     answers = [_sentence(one, study) for one in found if one.is_primary]
-    page = Page(study["name"], _subtitle(study), answers, list(_sections(study, found)), list(_limits(study)))
+    page = Page(study["name"], subtitle(study), answers, list(_sections(study, found)), list(_limits(study)))
     return save(page, study_dir), answers
 
 
@@ -94,7 +94,8 @@ def _pairs(study: Mapping[str, Any], arms: Sequence[str]) -> list[tuple[str, str
     return [one for one in dict.fromkeys(named) if set(one) <= set(arms)]
 
 
-def _subtitle(study: Mapping[str, Any]) -> str:
+def subtitle(study: Mapping[str, Any]) -> str:
+    """The question, the command, the commit, the versions."""
     git = study["git"]
     changed = " with changes" if git and git["is_changed"] else ""
     commit = f"commit {git['commit'][:12]}{changed}" if git else "outside a repository"

@@ -111,10 +111,10 @@ def _number(value: float | None) -> float:
 
 
 def _columns(run_dir: Path, result: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Each column from the run's result, else the last row of its iterations that has it."""
+    """Each column from the run's result, else the last row of its epochs, else of its iterations, that has it."""
     found = {name: _number(result.get(name)) for name in names if name in result}
-    missing = [name for name in names if name not in found]
-    if missing:
-        for row in read_rows(run_dir / "iterations.jsonl"):
+    for log in ("epochs.jsonl", "iterations.jsonl"):
+        missing = [name for name in names if name not in found]
+        for row in read_rows(run_dir / log) if missing else ():
             found |= {name: row[name] for name in missing if row.get(name) is not None}
     return {name: found.get(name, np.nan) for name in names}

@@ -163,7 +163,10 @@ KEYS: dict[str, Key] = {
     "trainer.accelerator": Key(choice("auto", "cpu", "gpu"), "auto takes a GPU where there is one"),
     "trainer.devices": Key(choice(1), "one device; more are not there yet"),
     "trainer.precision": Key(choice("32-true", "64-true", "bf16-mixed", "16-mixed"), "of the arithmetic"),
-    "trainer.threads": Key(whole(1, 4096) | NULL, "of the CPU; null follows a fixed rule by model and shape"),
+    "trainer.threads": Key(
+        whole(1, 4096) | choice("auto") | NULL,
+        "of the CPU; null follows a fixed rule by model and shape, auto is timed once for each (within a second)",
+    ),
     "trainer.loop": Key(choice("lean", "stock"), "our epoch loop, or Lightning's own (slower, for comparison)"),
     "trainer.engine": Key(
         choice("eager", "compiled", "auto"),

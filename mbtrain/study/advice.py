@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -58,11 +59,12 @@ class _Failed(Exception):
         self.code = code
 
 
-def advise(
-    hydra: Hydra, whole: DictConfig, values: dict[str, Any], node: Mapping[str, Any], overrides: Sequence[str]
-) -> int:
+def advise(hydra: Hydra, name: str, overrides: Sequence[str]) -> int:
     """Answer; the exit code: 0 answered, 1 or 2 what failed or was refused has been said, 128 + signal."""
-    options = options_of(node)
+    whole = hydra.compose_config(name, [*overrides, "hydra.mode=RUN"], RunMode.RUN)
+    HydraConfig.instance().set_config(whole)
+    values = plain(whole)
+    options = options_of(values.pop("study"))
     refuse_unfit(values)
     check(values)
     if options.run is not None:

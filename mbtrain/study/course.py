@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mbtrain.study.calibration import Pace
 from mbtrain.study.design import Case, Design
-from mbtrain.study.lengths import common, durations, samples
+from mbtrain.study.lengths import common, durations, longer, samples
 from mbtrain.study.setting import Setting
 
 # Validations of a run that answers, at the least.
@@ -39,7 +39,7 @@ class Course:
     def main(self) -> dict[str, Setting]:
         """The arms at the study's own budget."""
         own = durations(self.case, self.design.budget, self.design.reference, self.sizes, self.paces)
-        return self._settings(own)
+        return self._settings({arm: longer(one, self.design.times.get(arm, 1.0)) for arm, one in own.items()})
 
     def further(self) -> dict[str, dict[str, Setting]]:
         """By further budget, the arms that need runs of their own."""

@@ -80,7 +80,8 @@ class Design:
     """All that a study is before it begins; arms are overrides by name.
 
     `budget` says what is equal between arms, or that each runs to the `target`; `also` are further budgets at which the
-    arms are compared. An arm in `rate_of` is not tuned: it takes the learning rate that was tuned for another.
+    arms are compared. An arm in `rate_of` is not tuned: it takes the learning rate that was tuned for another. One in
+    `times` has so many times the samples of the others.
     `columns` are shown beside the loss, `limits` under it.
     """
 
@@ -95,6 +96,7 @@ class Design:
     primary: Contrast | None
     contrasts: tuple[Contrast, ...]
     rate_of: Mapping[str, str]
+    times: Mapping[str, float]
     margin: float
     columns: tuple[str, ...]
     limits: tuple[str, ...]
@@ -146,6 +148,10 @@ def design_of(node: Mapping[str, Any]) -> Design:
         rate_of={
             _among(one, arms, "rate_of"): _among(other, arms, f"rate_of.{one}")
             for one, other in node.get("rate_of", {}).items()
+        },
+        times={
+            _among(arm, arms, "times"): _above(factor, 0, f"times.{arm}")
+            for arm, factor in node.get("times", {}).items()
         },
         margin=_above(node["margin"], 0, "margin"),
         columns=tuple(node.get("columns", ())),

@@ -43,3 +43,12 @@ def samples(duration: str, size: int) -> int:
     """The samples of a duration, in mini-batches of `size`."""
     amount = int(duration[:-2])
     return amount * size if duration.endswith("it") else amount
+
+
+def longer(duration: str, times: float) -> str:
+    """A duration, so many times as long.
+
+    >>> longer("400it", 2.5)
+    '1000it'
+    """
+    return f"{round(int(duration[:-2]) * times)}{duration[-2:]}"

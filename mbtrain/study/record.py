@@ -43,6 +43,7 @@ class Record:
             "versions": {name: version(name) for name in PACKAGES},
             "cores": os.cpu_count(),
             "budget": design.budget,
+            "rate_of": design.rate_of,
             **(self._race() if design.target is None else {"target": design.target}),
             "columns": design.columns,
             "limits": design.limits,
@@ -63,7 +64,7 @@ class Record:
             "reference": design.reference,
             "primary": design.primary,
             "contrasts": contrasts,
-            "rate_of": design.rate_of,
+            "times": design.times,
         }
 
     def _raced(self, course: Course) -> dict[str, Any]:
@@ -99,7 +100,11 @@ class Record:
         return found
 
     def _at(self, setting: Setting) -> dict[str, Any]:
-        search = self._searches[setting]
+        search = self._searches.get(setting)
+        if search is None:
+            # It takes the rate of another arm.
+            other = self._design.rate_of[setting.arm]
+            search = self._searches[self._courses[setting.case.name].main()[other]]
         return {
             "rate": search.best_rate,
             "is_inside": search.is_inside,

@@ -14,7 +14,6 @@ from mbtrain.config.check import check
 from mbtrain.config.compose import plain
 from mbtrain.log.files import replace
 from mbtrain.plan.refused import Refused
-from mbtrain.study import advice
 from mbtrain.study.calibration import Pace, paces, timed_jobs
 from mbtrain.study.course import Course
 from mbtrain.study.design import Case, Design, design_of
@@ -30,17 +29,7 @@ from mbtrain.study.trials import Trials
 
 def study(hydra: Hydra, name: str, overrides: list[str]) -> int:
     """Ask the question of `study=NAME`; the exit code: 0 answered, 128 + signal."""
-    whole = hydra.compose_config(name, [*overrides, "hydra.mode=RUN"], RunMode.RUN)
-    HydraConfig.instance().set_config(whole)
-    values = plain(whole)
-    node = values.pop("study")
-    if node["name"] == advice.NAME:
-        return advice.advise(hydra, whole, values, node, overrides)
-    design = design_of(node)
-    path = Path(values["study_dir"] or Path("studies", f"{design.name}-{design.scale}"))
-    check(values)
-    given = [one for one in overrides if not one.lstrip("+~").startswith(("study=", "study.", "study_dir="))]
-    trials = Trials(hydra, whole, design, given, path)
+    design, trials, path = designed(hydra, name, overrides)
     with SweepFolder(path).held(key="study_dir"), stopping() as stop:
         try:
             stages = Stages(path, stop, Console(stderr=True))
@@ -48,6 +37,18 @@ def study(hydra: Hydra, name: str, overrides: list[str]) -> int:
         except Stopped:
             return 128 + (stop.received or 0)
     return 0
+
+
+def designed(hydra: Hydra, name: str, overrides: list[str]) -> tuple[Design, Trials, Path]:
+    """The design that the command line names, its trials, all composed and checked, and its folder. Raises Refused."""
+    whole = hydra.compose_config(name, [*overrides, "hydra.mode=RUN"], RunMode.RUN)
+    HydraConfig.instance().set_config(whole)
+    values = plain(whole)
+    design = design_of(values.pop("study"))
+    path = Path(values["study_dir"] or Path("studies", f"{design.name}-{design.scale}"))
+    check(values)
+    given = [one for one in overrides if not one.lstrip("+~").startswith(("study=", "study.", "study_dir="))]
+    return design, Trials(hydra, whole, design, given, path), path
 
 
 def answer(design: Design, trials: Trials, stages: Stages, path: Path, command: str) -> Record:

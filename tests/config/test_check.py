@@ -91,7 +91,10 @@ ACCEPTED_SILENTLY = [
     ("trainer.devices=2", "trainer.devices=2: must be 1"),
     ("trainer.precision=16", "trainer.precision=16: must be one of 32-true, 64-true, bf16-mixed, 16-mixed"),
     ("trainer.accelerator=tpu", "trainer.accelerator=tpu: must be one of auto, cpu, gpu"),
-    ("trainer.threads=0", "trainer.threads=0: must be a whole number of at least 1 and at most 4,096, or null"),
+    (
+        "trainer.threads=0",
+        "trainer.threads=0: must be a whole number of at least 1 and at most 4,096, or auto, or null",
+    ),
     ("trainer.extra=3", "trainer.extra=3: must be a mapping"),
     (
         "+trainer.extra.accumulate_grad_batches=4",

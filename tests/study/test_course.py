@@ -19,7 +19,7 @@ GRID = Grid(points=3, factor=2.0, most_extensions=4, power=0.5)
 DESIGN = Design(
     name="n", question="q", scale="s", budget="time", also=("samples", "updates"), target=None,
     arms={"step": ("batch.size=32",), "direct": ("batch.size=256",)}, reference="step", primary=None, contrasts=(),
-    rate_of={}, margin=0.1, columns=(), limits=(), overrides=(), grid=GRID, cases=(CASE,), num_tuning_seeds=1,
+    rate_of={}, times={}, margin=0.1, columns=(), limits=(), overrides=(), grid=GRID, cases=(CASE,), num_tuning_seeds=1,
     num_seeds=2,
 )  # fmt: skip
 
@@ -31,6 +31,12 @@ def test_equal_time_is_as_many_iterations_as_the_reference_s_time_holds() -> Non
 def test_equal_samples_and_equal_updates_are_those_of_the_reference() -> None:
     assert durations(CASE, "samples", "step", SIZES, {}) == {"step": "3200sp", "direct": "3200sp"}
     assert durations(CASE, "updates", "step", SIZES, {}) == {"step": "100it", "direct": "100it"}
+
+
+def test_arm_may_have_several_times_the_samples() -> None:
+    design = dataclasses.replace(DESIGN, budget="samples", times={"direct": 8})
+    main = Course(CASE, design, SIZES, {}, "constant").main()
+    assert {arm: one.duration for arm, one in main.items()} == {"step": "3200sp", "direct": "25600sp"}
 
 
 def test_on_the_way_to_a_target_large_batches_may_take_more_samples() -> None:
