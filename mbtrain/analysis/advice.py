@@ -1,16 +1,16 @@
 """Advice on batch size and accumulation, from what `study=advise` measured, and how far it can be told."""
 
 import math
-import shlex
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from mbtrain.analysis.accumulation import Law, Parts, Verdict, Way, critical_range, law, loss, parts_of, verdict
+from mbtrain.analysis.accumulation import Parts, Verdict, Way, critical_range, loss, parts_of, verdict
+from mbtrain.analysis.hyperbola import law
 from mbtrain.log.files import replace
 
 FILE = "advice.json"
@@ -18,23 +18,39 @@ FILE = "advice.json"
 BUSY = 0.9
 # Rounds of one way, the slowest left out, that differ by more than this factor are not steady.
 STEADY = 1.25
-# So many ways are named in a sentence.
-NAMED = 4
-LIMITS = (
-    "Ratios are of MEAN times to the same validation loss, each way with a learning rate tuned for its batch size, "
-    "under this optimizer and schedule. One run differs from the mean by 10 to 20 %.",
-    "Not checked: batch norm (accumulation is ghost batch norm there), and learning rates moved by a rule, not tuned.",
-)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A calibration: B_crit, the batch sizes it was fitted on, rms of log-residuals, whether a bend is visible."""
+
+    critical: float
+    smallest: float
+    largest: float
+    residual: float
+    is_bent: bool
 
 
 @dataclass(frozen=True)
 class Critical:
-    """Where B_crit lies, in samples, and what says so; `told` is a sentence."""
+    """Where B_crit lies, in samples: a calibration's 95 % interval, or (`fit` None) what the noise scale leaves."""
 
     low: float
     high: float
-    told: str
-    is_calibrated: bool = False
+    fit: Fit | None = None
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Expected ratio of mean times to a loss, of one way to another: over the range of B_crit, and at its estimate."""
+
+    low: float
+    high: float
+    estimate: float | None
+
+    def __str__(self) -> str:
+        span = f"{self.low:.2f}" if f"{self.low:.2f}" == f"{self.high:.2f}" else f"{self.low:.2f} to {self.high:.2f}"
+        return span if self.estimate is None else f"{self.estimate:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,23 @@ class Advice:
     def bytes_of(self, way: Way) -> int:
         """On a GPU the most memory held, on a CPU what a micro-batch keeps for its backward pass."""
         return self.of(way)["peak_bytes"] or self.measured["timing"]["kept_bytes"][str(way.micro_size)]
+
+    @property
+    def own(self) -> Way | None:
+        """The user's own mini-batch and micro-batch, where it was timed."""
+        own = self.measured["own"]
+        size, micro_size = own["size"], own["micro_size"]
+        if own["accumulate"] is not None and isinstance(size, int):
+            micro_size = -(-size // own["accumulate"])
+        cut = (size, micro_size if isinstance(micro_size, int) else size)
+        return next((way for way in self.ways if (way.batch_size, way.micro_size) == cut), None)
+
+    def ratio(self, way: Way, to: Way) -> Ratio:
+        """The expected ratio of mean times to a loss."""
+        assert self.critical is not None
+        ends = sorted(way.cost(end) / to.cost(end) for end in (self.critical.low, self.critical.high))
+        fit = self.critical.fit
+        return Ratio(ends[0], ends[1], None if fit is None else way.cost(fit.critical) / to.cost(fit.critical))
 
     def losses(self, way: Way) -> tuple[float, float] | None:
         """How many times the best way's time it takes, at the low and at the high end of B_crit."""
@@ -86,8 +119,10 @@ def advice_of(measured: Mapping[str, Any]) -> Advice:
 
 def content(advice: Advice) -> dict[str, Any]:
     """What advice.json says."""
-    found = advice.verdict
-    own = {
+    from mbtrain.analysis.advice_words import answer, command_line, sentences
+
+    found, own = advice.verdict, advice.own
+    told = {
         **advice.measured,
         "clock": clock_of(advice.measured["timing"]),
         "critical": None if advice.critical is None else asdict(advice.critical),
@@ -97,40 +132,39 @@ def content(advice: Advice) -> dict[str, Any]:
         "sentences": list(sentences(advice)),
     }
     if found is None:
-        return own
-    return own | {
+        return told
+    return told | {
         "batch_size": found.advised.batch_size,
         "micro_size": found.advised.micro_size,
         "accumulate": found.accumulate,
         "is_told": found.is_told,
-        "ways": [asdict(way) | {"times_the_best": advice.losses(way)} for way in advice.ways],
+        "ways": [
+            asdict(way)
+            | {"times_the_best": advice.losses(way)}
+            | {"times_your_own": None if own is None else asdict(advice.ratio(way, own))}
+            for way in advice.ways
+        ],
         "run": command_line(advice),
     }
 
 
 def critical_of(measured: Mapping[str, Any]) -> Critical | None:
-    """The range of B_crit that the noise scale leaves open; None where it is not determined itself."""
+    """What the calibration says of B_crit, else the range that the noise scale leaves open; None where neither does."""
+    calibration = measured["calibration"]
+    if calibration is not None and len(calibration["samples"]) > 1:
+        return _calibrated(calibration)
     noise = measured["noise"]
     is_bounded = noise["high"] is not None and noise["scale"] > 0
     low, high = critical_range(noise["scale"]) if is_bounded else (critical_range(noise["low"])[0], math.inf)
-    if low == 0:
-        return None
-    where = noise["run"] if noise["trajectory"] is None else f"the first {noise['trajectory']}"
-    left_open = f"half to ten times itself: {_range(low, high)}" if is_bounded else f"all from {low:,.0f} up"
-    told = (
-        f"Noise scale {noise['scale']:,.0f} [{noise['low']:,.0f}, {_number(noise['high'])}] samples, from "
-        f"{noise['num_measured']:,} mini-batches of {where}. It is not B_crit, which depends on optimizer, schedule "
-        f"and target besides; it leaves open {left_open}."
+    return Critical(low, high) if low > 0 else None
+
+
+def _calibrated(calibration: Mapping[str, Any]) -> Critical:
+    found = law({int(size): samples for size, samples in calibration["samples"].items()})
+    interval, fitted = found.critical_size(), found.fitted
+    return Critical(
+        interval.low, interval.high, Fit(fitted.critical_size, fitted.low, fitted.high, fitted.residual, fitted.is_bent)
     )
-    return Critical(low, high, told)
-
-
-def _range(low: float, high: float) -> str:
-    return f"{low:,.0f} and up" if math.isinf(high) else f"{low:,.0f} to {high:,.0f}"
-
-
-def _number(value: float | None) -> str:
-    return "unbounded" if value is None else f"{value:,.0f}"
 
 
 def clock_of(timing: Mapping[str, Any]) -> str:
@@ -156,149 +190,3 @@ def spread(rounds: Sequence[float]) -> float:
     """The slowest round over the fastest, the very slowest left out."""
     kept = sorted(rounds)[:-1] or list(rounds)
     return kept[-1] / kept[0]
-
-
-def answer(advice: Advice) -> str:
-    """The one recommendation, and how far it is told."""
-    found = advice.verdict
-    if found is None:
-        return (
-            "No advice: the noise scale is not determined by so few mini-batches: set study.trajectory longer, or "
-            "study.calibrate=true."
-        )
-    advised, low, high = found.advised, found.low, found.high
-    told = f"batch.size={advised.batch_size}"
-    told += f" batch.micro_size={advised.micro_size}" if advised.is_accumulated else " in one piece"
-    at_most = f"at most {found.loss:.2f} times the time of the best way"
-    span = f"B_crit is {_range(low.critical, high.critical)}"
-    if found.is_told:
-        verb = "Accumulate" if found.accumulate else "Do not accumulate"
-        return f"{verb}: {told}: {at_most}, wherever {span}."
-    ends = f"{low.best} would be best at the low end, {high.best} at the high one"
-    if found.accumulate is None:
-        first = "Whether to accumulate cannot be told"
-    else:
-        verb = "Accumulate" if found.accumulate else "Do not accumulate"
-        first = f"{verb}. What batch size cannot be told"
-    cure = "" if advice.critical is not None and advice.critical.is_calibrated else " study.calibrate=true would tell."
-    return f"{first}: {span}, and {ends}. Between them {told} takes {at_most}.{cure}"
-
-
-def sentences(advice: Advice) -> Iterator[str]:
-    """What the recommendation rests on, and what to mind."""
-    if advice.critical is not None:
-        yield advice.critical.told
-        if (found := spoken_law_of(advice)) is not None:
-            yield found
-    yield from cautions(advice)
-
-
-def spoken_law_of(advice: Advice) -> str | None:
-    """The user's own accumulation, or else the best one, against stepping at each micro-batch and against one piece."""
-    by_cut = {(way.batch_size, way.micro_size): way for way in advice.ways}
-    assert advice.critical is not None
-    ends = (advice.critical.low, advice.critical.high)
-    accumulated = [way for way in advice.ways if way.is_accumulated and (way.micro_size,) * 2 in by_cut]
-    if not accumulated:
-        return None
-    way = by_cut.get(_own_cut(advice.measured["own"]))
-    if way is None or not way.is_accumulated:
-        way = min(accumulated, key=lambda one: math.prod(one.cost(end) for end in ends))
-    step, direct = by_cut.get((way.micro_size, way.micro_size)), by_cut.get((way.batch_size, way.batch_size))
-    assert step is not None
-    return _spoken_law(law(way, step, advice.parts, ends), direct)
-
-
-def _own_cut(own: Mapping[str, Any]) -> tuple[int, int]:
-    """The user's own mini-batch and micro-batch; (0, 0), which no way has, where they are not numbers."""
-    size, micro_size = own["size"], own["micro_size"]
-    if not isinstance(size, int):
-        return 0, 0
-    if own["accumulate"] is not None:
-        micro_size = -(-size // own["accumulate"])
-    return size, micro_size if isinstance(micro_size, int) else size
-
-
-def _spoken_law(found: Law, direct: Way | None) -> str:
-    answers = {True: "it pays", False: "it does not pay", None: "it cannot be told whether it pays"}
-    low, high = sorted(found.ratio)
-    told = (
-        f"{found.way} against stepping on every {found.way.micro_size:,}: what an update costs once is "
-        f"{found.once_share:.2f} of a micro-batch; accumulation pays where that is above {found.way.batch_size:,} / "
-        f"B_crit = {found.needed[1]:.2f} to {found.needed[0]:.2f}: {answers[found.pays]} (expected ratio of mean times "
-        f"to a loss {_between(low, high)})."
-    )
-    if direct is None:
-        return told
-    ratio = found.way.seconds / direct.seconds
-    return f"{told} Against {direct}, the same updates: {ratio:.2f} times the time."
-
-
-def _between(low: float, high: float) -> str:
-    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
-
-
-def cautions(advice: Advice) -> Iterator[str]:
-    """What whoever follows the advice should know."""
-    timing, own = advice.measured["timing"], advice.measured["own"]
-    if timing["has_batch_norm"] and advice.verdict is not None:
-        yield (
-            "The model has batch norm: accumulating makes ghost batch norm of it, with groups of the micro size, and "
-            "another batch size another batch norm: the law was not checked there."
-        )
-    if is_contended(timing):
-        used = "the process's own seconds are used" if clock_of(timing) == "cpu" else "the times are doubtful"
-        yield f"Something else kept the machine busy while updates were timed: {used}."
-    unsteady = [str(way) for way in advice.ways if spread(advice.of(way)[_column(timing)]) > STEADY]
-    if unsteady:
-        named = f": {', '.join(unsteady)}" if len(unsteady) <= NAMED else ""
-        yield f"Not steady from round to round, {len(unsteady)} of {len(advice.ways)} ways{named}."
-    yield from _dropped(timing)
-    if advice.verdict is not None and isinstance(own["size"], int):
-        yield from _rate(advice.verdict.advised.batch_size / own["size"], own)
-
-
-def _column(timing: Mapping[str, Any]) -> str:
-    return "cpu_seconds" if clock_of(timing) == "cpu" else "seconds"
-
-
-def _dropped(timing: Mapping[str, Any]) -> Iterator[str]:
-    by_reason: dict[str, list[str]] = {}
-    for one in timing["dropped"]:
-        by_reason.setdefault(one["reason"], []).append(str(Way(one["batch_size"], one["micro_size"], 1.0)))
-    for reason, ways in by_reason.items():
-        yield f"Left out ({reason}): {', '.join(ways)}."
-
-
-def _rate(factor: float, own: Mapping[str, Any]) -> Iterator[str]:
-    """Where to look for the learning rate of another batch size."""
-    if factor == 1:
-        return
-    ends = sorted((own["lr"] * math.sqrt(factor), own["lr"] * (math.sqrt(factor) if _is_adam(own) else factor)))
-    rule = "square-root rule" if _is_adam(own) else "square-root and linear rule"
-    yield (
-        f"The learning rate is to be tuned for the new size; look around optimizer.lr={_span(*ends)} ({rule}, from "
-        f"your {own['lr']:g} at {own['size']:,}). docs/scaling.md has the rules that move it by themselves."
-    )
-
-
-def _is_adam(own: Mapping[str, Any]) -> bool:
-    return "adam" in own["optimizer"].lower()
-
-
-def _span(low: float, high: float) -> str:
-    return f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
-
-
-def command_line(advice: Advice) -> str:
-    """The user's own command, with the batch that is advised."""
-    assert advice.verdict is not None
-    way, own = advice.verdict.advised, advice.measured["own"]
-    moved = ("batch.size", "batch.micro_size", "batch.accumulate")
-    kept = [one for one in advice.measured["given"] if one.lstrip("+~").partition("=")[0] not in moved]
-    added = [f"batch.size={way.batch_size}"]
-    if way.is_accumulated:
-        added.append(f"batch.micro_size={way.micro_size}")
-        if advice.measured["timing"]["has_batch_norm"] and own["group_size"] is None:
-            added.append(f"batch_norm.group_size={way.micro_size}")
-    return shlex.join(["mbtrain", *kept, *added])

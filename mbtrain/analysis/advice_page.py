@@ -3,7 +3,8 @@
 import statistics
 from typing import Any
 
-from mbtrain.analysis.advice import LIMITS, Advice, answer, clock_of, command_line, sentences, spread
+from mbtrain.analysis.advice import Advice, clock_of, spread
+from mbtrain.analysis.advice_words import LIMITS, answer, command_line, sentences
 from mbtrain.analysis.page import Page
 from mbtrain.analysis.section import Section
 from mbtrain.analysis.table import Table, Value, number, word

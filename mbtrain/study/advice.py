@@ -4,6 +4,7 @@ The noise scale of a short run, whole updates of every way to make one, and what
 again measures nothing twice.
 """
 
+import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,8 @@ from mbtrain.config.compose import plain
 from mbtrain.log.files import replace
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
-from mbtrain.study import advice_timing
+from mbtrain.study import advice_calibration, advice_timing
+from mbtrain.study.advice_calibration import MOST, Search, parsed
 from mbtrain.study.advice_noise import MEASURED, MeasuredNoise, measured_run, noise_of
 from mbtrain.study.composition import Compositions
 from mbtrain.study.folder import SweepFolder, is_done
@@ -33,6 +35,7 @@ from mbtrain.study.jobs import Job
 from mbtrain.study.pool import Stop, started, stopping
 from mbtrain.study.record import PACKAGES
 from mbtrain.study.stages import Stages, Stopped
+from mbtrain.study.trials import Trials
 
 NAME = "advise"
 FILE = "measured.json"
@@ -50,6 +53,9 @@ class Options:
     trajectory: str
     run: str | None
     calibrate: bool
+    target: str | None
+    calibrated_sizes: Sequence[int] | None
+    search: Search
 
 
 class _Failed(Exception):
@@ -83,20 +89,37 @@ def advise(hydra: Hydra, name: str, overrides: Sequence[str]) -> int:
 
 def options_of(node: Mapping[str, Any]) -> Options:
     """The options; Refused where one makes no sense."""
-    sizes, seconds, calibrate = node["sizes"], node["seconds"], node["calibrate"]
-    if sizes is not None and not (
-        isinstance(sizes, list) and len(sizes) > 1 and all(type(one) is int and one > 0 for one in sizes)
-    ):
-        raise Refused(f"study.sizes={sizes}: must be two or more batch sizes, such as [32,64,128]")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-        raise Refused(f"study.seconds={seconds}: must be a number above 0")
-    if not isinstance(calibrate, bool):
-        raise Refused(f"study.calibrate={calibrate}: must be true or false")
+    for name, most in (("sizes", math.inf), ("calibrated_sizes", MOST)):
+        sizes = node[name]
+        if sizes is not None and not (
+            isinstance(sizes, list)
+            and 1 < len(set(sizes)) <= most
+            and all(type(one) is int and one > 0 for one in sizes)
+        ):
+            up_to = f"two to {MOST}" if most == MOST else "two or more"
+            raise Refused(f"study.{name}={sizes}: must be {up_to} batch sizes, such as [32,64,128]")
+    for name, least in (("seconds", 0), ("num_tuning_seeds", 0), ("num_seeds", 1)):
+        if isinstance(node[name], bool) or not isinstance(node[name], int | float) or node[name] <= least:
+            raise Refused(f"study.{name}={node[name]}: must be a number above {least}")
+    if not isinstance(node["calibrate"], bool):
+        raise Refused(f"study.calibrate={node['calibrate']}: must be true or false")
     try:
         Duration.parse(node["trajectory"])
     except Refused as error:
         raise Refused(f"study.trajectory={error}") from None
-    return Options(node["question"], sizes, seconds, node["trajectory"], node["from"], calibrate)
+    if node["target"] is not None:
+        parsed(node["target"])
+    return Options(
+        question=node["question"],
+        sizes=node["sizes"],
+        seconds=node["seconds"],
+        trajectory=node["trajectory"],
+        run=node["from"],
+        calibrate=node["calibrate"],
+        target=node["target"],
+        calibrated_sizes=node["calibrated_sizes"],
+        search=Search(int(node["num_tuning_seeds"]), int(node["num_seeds"])),
+    )
 
 
 def refuse_unfit(values: Mapping[str, Any]) -> None:
@@ -127,7 +150,7 @@ class _Advice:
         self._values, self._options, self._overrides, self._path = values, options, overrides, path
         self._stop, self._stages = stop, Stages(path, stop, console)
         self._given = [one for one in overrides if key_of(one).split(".")[0] not in ("study", "study_dir")]
-        self._compositions = Compositions(hydra, whole)
+        self._hydra, self._whole = hydra, whole
 
     def answer(self) -> None:
         """Measure what is left to measure, weigh it, tell."""
@@ -137,7 +160,9 @@ class _Advice:
         self._stages.share([run])
         noise = self._noise(run)
         self._time(run)
-        replace(self._path / FILE, orjson.dumps(self._measured(noise), option=orjson.OPT_INDENT_2))
+        calibration = self._calibration(run, noise) if self._options.calibrate else None
+        content = self._measured(noise) | {"calibration": calibration}
+        replace(self._path / FILE, orjson.dumps(content, option=orjson.OPT_INDENT_2))
         from mbtrain.analysis.advice import write_advice
         from mbtrain.study.advice_table import show
 
@@ -156,21 +181,23 @@ class _Advice:
         replace(file, ours)
 
     def _measured_run(self) -> Job:
-        given = [one for one in self._given if key_of(one).split(".")[0] not in OWN]
-        overrides = [*given, *MEASURED, f"duration={self._options.trajectory}"]
-        config = self._compositions.config_of(overrides)
+        overrides = [*self._own(), *MEASURED, f"duration={self._options.trajectory}"]
+        config = Compositions(self._hydra, self._whole).config_of(overrides)
         HydraConfig.instance().set_config(config)
         values = plain(config)
         check(values)
         return measured_run(values, tuple(overrides), self._path)
 
     def _noise(self, run: Job) -> MeasuredNoise:
-        if self._options.run is not None:
+        # The calibration looks there for its target besides.
+        if self._options.run is not None and not self._options.calibrate:
             return noise_of(Path(self._options.run), key="study.from")
         self._stages.run("trajectory", [run])
         if not is_done(run):
             self._stages.say((run.folder / "output.txt").read_text())
             raise _Failed(1)
+        if self._options.run is not None:
+            return noise_of(Path(self._options.run), key="study.from")
         return noise_of(run.folder, key="study_dir")
 
     def _time(self, run: Job) -> None:
@@ -194,6 +221,33 @@ class _Advice:
             raise Stopped
         if process.exitcode:
             raise _Failed(process.exitcode if process.exitcode > 0 else 1)
+
+    def _calibration(self, run: Job, noise: MeasuredNoise) -> dict[str, Any]:
+        """Some batch sizes trained to a target, as a study of its own in this one's folder."""
+        from mbtrain.study.study import answer
+
+        target, samples, sentence = advice_calibration.target_of(self._options.target, run.folder)
+        timed = orjson.loads((self._path / advice_timing.FILE).read_bytes())["ways"]
+        candidates = sorted({one["batch_size"] for one in timed})
+        design = advice_calibration.design_of(
+            advice_calibration.calibrated_sizes(candidates, self._options.calibrated_sizes),
+            target,
+            samples,
+            values=self._values,
+            noise_scale=noise.scale,
+            search=self._options.search,
+        )
+        folder = self._path / "calibration"
+        folder.mkdir(exist_ok=True)
+        self._stages.say(sentence)
+        trials = Trials(self._hydra, self._whole, design, self._own(), folder)
+        stages = Stages(folder, self._stop, self._stages.console)
+        answer(design, trials, stages, folder, shlex.join(["mbtrain", *self._overrides]))
+        return advice_calibration.told(folder, sentence)
+
+    def _own(self) -> list[str]:
+        """The user's overrides that say how an update is made."""
+        return [one for one in self._given if key_of(one).split(".")[0] not in OWN]
 
     def _measured(self, noise: MeasuredNoise) -> dict[str, Any]:
         """What the analysis reads, and what whoever doubts it needs."""

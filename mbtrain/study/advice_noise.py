@@ -8,11 +8,14 @@ from mbtrain.log.reader import read_rows
 from mbtrain.plan.refused import Refused
 from mbtrain.study.jobs import Job
 
-# What the run that is only measured gets: averages over all of it, trace and squared gradient apart.
+# What the run that is only measured gets: averages over all of it, trace and squared gradient apart; and validations
+# on the way, which tell a target.
 MEASURED = (
     "probe=noise_scale",
     "probe.noise_scale.every=0.5%",
     "probe.noise_scale.half_life=10000ep",
+    "validate.every=10%",
+    "validate.stop_at=null",
     "tracker=none",
     "checkpoint.every=null",
     "trainer.progress=false",

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mbtrain.analysis.accumulation import Way
-from mbtrain.analysis.advice import Advice, answer, command_line, sentences
+from mbtrain.analysis.advice import Advice
+from mbtrain.analysis.advice_words import answer, command_line, sentences
 
 
 def show(advice: Advice, console: Console) -> None:

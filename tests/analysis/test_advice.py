@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from mbtrain.analysis.advice import advice_of, answer, clock_of, command_line, critical_of, sentences
+from mbtrain.analysis.advice import advice_of, clock_of, critical_of
 from mbtrain.analysis.advice_page import page_of
+from mbtrain.analysis.advice_words import answer, command_line, sentences
 from mbtrain.analysis.page import markdown
 
 
@@ -22,8 +23,9 @@ def measured(ways: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
     noise = {"scale": 100.0, "low": 90.0, "high": 112.0, "num_measured": 200, "run": "r", "trajectory": "2ep"}
     content: dict[str, Any] = {"question": "What?", "command": "mbtrain study=advise", "given": ["model=mlp"]}
     content |= {"git": None, "versions": {"torch": "2"}, "cores": 2, "own": own, "noise": noise, "timing": timing}
+    content["calibration"] = None
     for name, change in changes.items():
-        content[name] = content[name] | change
+        content[name] = (content[name] or {}) | change
     return content
 
 
@@ -99,3 +101,40 @@ def test_learning_rate_is_named_by_the_rule_of_the_optimizer(optimizer: str, tol
 def test_page_has_every_way_and_the_command() -> None:
     text = markdown(page_of(advice_of(measured(DEAR))))
     assert "8 x 32" in text and "batch.size=256" in text and "MEAN times" in text
+
+
+def calibration(critical: float, sizes: tuple[int, ...] = (16, 64, 256)) -> dict[str, Any]:
+    """Samples to a target of an exact hyperbola, six seeds a size that differ by a hundredth."""
+    samples = {str(size): [(critical + size) * (50 + seed / 10) for seed in range(6)] for size in sizes}
+    rest = {"target": "val/loss<=0.4", "sentence": "So it is.", "schedule": "constant", "left_out": {}}
+    return rest | {"samples": samples, "rates": {str(size): 0.01 * size for size in sizes}}
+
+
+def test_calibration_finds_the_critical_size_and_gives_the_verdict_the_range_could_not() -> None:
+    advice = advice_of(measured(BETWEEN, calibration=calibration(640.0)))
+    assert advice.critical is not None and advice.critical.fit is not None
+    assert advice.critical.fit.critical == pytest.approx(640.0, rel=1e-3)
+    assert advice.critical.low < 640 < advice.critical.high
+    assert answer(advice).startswith("Accumulate: batch.size=64 batch.micro_size=32")
+    assert command_line(advice).endswith("batch.size=64 batch.micro_size=32 optimizer.lr=0.64")
+
+
+def test_ratio_of_means_is_the_hyperbola_times_the_seconds() -> None:
+    advice = advice_of(measured(BETWEEN, calibration=calibration(640.0)))
+    step, accumulated = advice.ways
+    ratio = advice.ratio(accumulated, step)
+    assert ratio.estimate == pytest.approx((640 + 64) / (640 + 32) * (0.96 / 64) / (0.64 / 32), rel=1e-3)
+    assert ratio.estimate is not None and ratio.low <= ratio.estimate <= ratio.high
+    assert f"Expected ratio of mean times to val/loss<=0.4: {ratio}" in " ".join(sentences(advice))
+
+
+def test_extrapolation_optimizer_and_schedule_are_named() -> None:
+    said = " ".join(sentences(advice_of(measured([*DEAR, way(512, 32, 20.0)], calibration=calibration(640.0)))))
+    assert "Extrapolated, and not to be trusted: batch 512 (calibrated were 16 to 256)" in said
+    assert "Calibrated under SGD and a constant learning rate" in said
+
+
+def test_calibration_of_one_size_falls_back_to_the_range() -> None:
+    advice = advice_of(measured(BETWEEN, calibration=calibration(640.0, (64,))))
+    assert advice.critical is not None and (advice.critical.low, advice.critical.high) == (50.0, 1000.0)
+    assert "The calibration failed" in " ".join(sentences(advice))
