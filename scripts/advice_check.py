@@ -3,7 +3,7 @@
     python scripts/advice_check.py OUT data_root=DIR      about half an hour on two CPU cores
 
 Fashion-MNIST, an MLP 784-128-10 to validation loss 0.40 at a constant learning rate, with SGD with momentum and with
-AdamW. For each the advice is calibrated; then stepping on every 32 (S), accumulating 8 x 32 (A) and one piece of 256 (D)
+AdamW. For each the advice is calibrated; then stepping on every 32 (S), accumulating 8 x 32 (A), one piece of 256 (D)
 are trained from fresh seeds, and their updates timed anew. Predicted and observed both have an interval: the
 calibration's seeds and the fresh seeds, drawn anew.
 """

@@ -1,7 +1,9 @@
 """`study=advise` from end to end on as little as it takes, its ways to make an update, and what it refuses."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -10,6 +12,7 @@ from mbtrain.assembly import read_data
 from mbtrain.config.compose import composed
 from mbtrain.study.advice_ways import Cut, batch_sizes, cuts, timing_config
 from mbtrain.timed_run import first_pass, timed_run
+from mbtrain.training.module import MiniBatchModule
 from tests.memory import Memory
 
 Command = Callable[..., tuple[int, str]]
@@ -78,6 +81,20 @@ def test_timed_run_times_whole_updates_of_the_cut_that_is_asked_for(tmp_path: Pa
     assert {row["batch_size"] for row in rows} == {64}
     told = first_pass(config, data=data)
     assert told.has_batch_norm and told.kept_bytes > 0
+
+
+def test_warm_up_is_left_out_and_all_that_comes_after_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, step = composed(TINY), MiniBatchModule.training_step
+
+    def slow(self: Any, mini_batch: Any, batch_idx: int) -> None:
+        time.sleep(0.2 if mini_batch.iteration.index < 2 else 0.01)
+        step(self, mini_batch, batch_idx)
+
+    monkeypatch.setattr(MiniBatchModule, "training_step", slow)
+    config = timing_config(base, Cut(16, 16), iterations=8, run_dir=str(tmp_path / "run"))
+    timed = timed_run(config, warm_up=2, data=read_data(base))
+    assert timed is not None and 0.01 <= timed.seconds < 0.05
+    assert timed.cpu_seconds < timed.seconds
 
 
 def test_way_that_memory_does_not_bear_has_no_time(tmp_path: Path, memory: Memory) -> None:
