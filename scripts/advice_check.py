@@ -25,8 +25,15 @@ MODELS = {
     "mlp_sgd": ["optimizer=sgd", "optimizer.nesterov=false", "optimizer.lr=0.02"],
     "mlp_adamw": ["optimizer=adamw", "optimizer.lr=0.0005"],
 }
-COMMON = ["dataset=fashion_mnist", "model=mlp", "model.hidden=[128]", "lr_schedule=constant", "trainer.threads=1"]
-CALIBRATED = "study.calibrated_sizes=[16,32,64,256,1024]"
+COMMON = [
+    "batch.size=64",
+    "dataset=fashion_mnist",
+    "model=mlp",
+    "model.hidden=[128]",
+    "lr_schedule=constant",
+    "trainer.threads=1",
+]
+CALIBRATED = "study.calibrated_sizes=[16,64,256,1024]"
 # Seeds that the calibration had too, which are no test of it.
 SEEN = 6
 CUTS = {"S": (32, 32), "A": (256, 32), "D": (256, 256)}

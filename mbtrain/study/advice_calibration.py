@@ -15,11 +15,11 @@ from mbtrain.study.design import Case, Design, Grid, Target
 CASE = "own"
 # Batch sizes at the most, and how many by default: the ends and what lies between.
 MOST, USUAL = 7, 4
-# Under a constant rate a run is given up after so many times the samples that the user's own config took, and as many
-# updates of its own as those samples would be at a B_crit of so many noise scales.
-PATIENCE, CRITICAL_PER_NOISE = 3, 4
-# Validations of the shortest run that is given up.
-POINTS = 90
+# Under a constant rate a run is given up after so many times the samples that the user's own config took; besides it
+# has the updates that those samples would be at a B_crit of so many noise scales.
+PATIENCE, CRITICAL_PER_NOISE = 2, 2
+# Validations on the way that the user's own config took.
+POINTS = 30
 
 
 @dataclass(frozen=True)
@@ -84,17 +84,16 @@ def design_of(
     """The study: arms are batch sizes, all else is the user's own config (`values`), which took about `samples`."""
     size, lr = values["batch"]["size"], values["optimizer"]["lr"]
     own_size = size if isinstance(size, int) else max(sizes)
-    # Where the rate falls with the length, every length is a run of its own, and lengths are doubled at need.
+    # Where the rate falls with the length, every length is a run of its own, and they are doubled at need.
     is_constant = values["lr_schedule"]["_target_"].endswith(".Constant")
-    samples *= PATIENCE if is_constant else 1
     arms = {f"b{size}": (f"batch.size={size}", "batch.micro_size=null", "batch.accumulate=null") for size in sizes}
     reference = min(sizes, key=lambda size: abs(math.log(size / own_size)))
     case = Case(
         CASE,
         overrides=(),
         lr=lr * math.sqrt(reference / own_size),
-        length=samples,
-        updates=math.ceil(samples / max(1.0, CRITICAL_PER_NOISE * noise_scale)),
+        length=samples * (PATIENCE if is_constant else 1),
+        updates=math.ceil(samples / max(min(sizes), CRITICAL_PER_NOISE * noise_scale)),
         validate_every=max(1, samples // POINTS),
     )
     return Design(

@@ -57,5 +57,5 @@ def test_arms_change_the_batch_alone_and_the_grid_is_around_the_own_rate() -> No
 
 def test_runs_under_a_falling_rate_begin_at_the_own_length() -> None:
     constant, falling = design(), design("lr_schedule=linear")
-    assert (constant.cases[0].length, falling.cases[0].length) == (9000, 3000)
-    assert (constant.cases[0].updates, falling.cases[0].updates) == (90, 30)
+    assert (constant.cases[0].length, falling.cases[0].length) == (6000, 3000)
+    assert constant.cases[0].updates == falling.cases[0].updates == 60
