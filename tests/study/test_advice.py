@@ -26,8 +26,9 @@ def measurements() -> dict[Path, int]:
 
 
 @pytest.mark.slow
-def test_advice_is_a_command_that_runs_and_the_same_again_measures_nothing(command: Command) -> None:
-    asked = [*TINY, "study=advise", "study_dir=a", "study.seconds=0.5", "study.sizes=[16,64]", "batch.size=16"]
+def test_advice_is_a_command_and_a_calibration_adds_to_what_was_measured(command: Command) -> None:
+    asked = [*DIGITS, "study=advise", "study_dir=a", "study.seconds=0.5", "study.sizes=[16,64]", "batch.size=16"]
+    asked += ["model.hidden=[32]", "optimizer.lr=0.05", "study.trajectory=4ep"]
     code, said = command(*asked)
     assert code == 0, said
     advice = orjson.loads(Path("a/advice.json").read_bytes())
@@ -35,7 +36,17 @@ def test_advice_is_a_command_that_runs_and_the_same_again_measures_nothing(comma
     assert advice["run"] in said and advice["answer"] in said
     assert advice["critical"]["high"] == pytest.approx(20 * advice["critical"]["low"])
     before = measurements()
-    assert command(*asked)[0] == 0 and measurements() == before
+    few = [
+        "study.calibrated_sizes=[16,64]",
+        "study.num_tuning_seeds=1",
+        "study.num_seeds=2",
+        "study.target=val/loss<=1",
+    ]
+    code, said = command(*asked, "study.calibrate=true", *few)
+    assert code == 0 and before.items() <= measurements().items(), said
+    calibrated = orjson.loads(Path("a/advice.json").read_bytes())
+    assert set(calibrated["calibration"]["samples"]) == {"16", "64"}
+    assert "Calibrated under SGD and a constant learning rate" in said
     code, said = command(*asked, "model.hidden=[4]")
     assert code == 2 and "study_dir=a: holds advice on another run" in said
 
