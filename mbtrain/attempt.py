@@ -12,9 +12,11 @@ from mbtrain.finished_run import save_final
 from mbtrain.log.writer import LogWriter
 from mbtrain.optim.sgd_noise import sgd_noise_of
 from mbtrain.outcome import final, outcome
+from mbtrain.plan.batch_schedule import names_read
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.failed import Failed
 from mbtrain.planning import plan_of
+from mbtrain.probes.contract import needs
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
@@ -63,6 +65,7 @@ class Attempt:
             assembly.scores,
             weights=list(assembly.model.parameters()),
             noise_scale=sgd_noise_of(assembly.optimizer),
+            probes={one.name: one.probe for one in assembly.probes if needs(one.probe, "rows")},
         )
         keep, unbounded = config["checkpoint"]["keep"], unbounded_buffers(assembly.model)
         self._files = CheckpointFiles(folder.checkpoints, keep=keep, unbounded=unbounded)
@@ -158,6 +161,7 @@ class Attempt:
             engine=self._engine() if assembly.compiled_sizes else None,
             gate=Gate(assembly.model, assembly.optimizer, assembly.ema) if skips else None,
             halving=self._halving() if config["batch"]["micro_size"] == "auto" else None,
+            reads=frozenset(names_read(assembly.plan.schedule)),
             origin={"config": dict(config), "chosen": self._folder.chosen()},
         )
 

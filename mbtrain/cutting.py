@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbtrain.plan.batch import MicroBatch, bn_groups, cut, micro_size_of, usable_micro_size
+from mbtrain.plan.proportional import NoiseScale
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
@@ -40,6 +41,7 @@ def cutting_of(config: Mapping[str, Any], plan: RunPlan, *, has_bn: bool, is_fla
         if wanted is not None:
             notes.append(f"no batch norm in use: batch_norm.group_size={wanted} changes nothing")
         own = micro_size
+        _refuse_large_parts(plan, min(own or size, size))
         return Cutting(lambda n: cut(n, micro_size=own)[0].micro_batches, min(own or size, size), None, tuple(notes))
     group_size = size if wanted is None else wanted
     if micro_size is not None and micro_size < size:
@@ -56,10 +58,25 @@ def cutting_of(config: Mapping[str, Any], plan: RunPlan, *, has_bn: bool, is_fla
     if is_flat:
         _refuse_lonely_samples(plan, group_size)
 
+    _refuse_large_parts(plan, min(micro_size or size, size))
+
     def cutter(n: int) -> Sequence[MicroBatch]:
         return cut(n, micro_size=micro_size, group_size=n if wanted is None else group_size)[0].micro_batches
 
     return Cutting(cutter, min(micro_size or size, size), min(group_size, size), tuple(notes))
+
+
+def _refuse_large_parts(plan: RunPlan, micro_size: int) -> None:
+    """The parts in which the noise scale is measured go through the model whole."""
+    if not isinstance(plan.schedule, NoiseScale):
+        return
+    parts, largest = plan.schedule.parts, plan.largest_size
+    if -(-largest // parts) > micro_size:
+        raise Refused(
+            f"batch_schedule.parts={parts}: a part of up to {-(-largest // parts)} samples is larger than "
+            f"micro-batches of {micro_size}: set batch_schedule.parts={-(-largest // micro_size)}, or lower "
+            "batch_schedule.most"
+        )
 
 
 def _refuse_lonely_samples(plan: RunPlan, group_size: int) -> None:

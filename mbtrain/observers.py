@@ -11,9 +11,11 @@ from mbtrain.compatibility import name_of
 from mbtrain.config.build import build
 from mbtrain.data.sources import Source
 from mbtrain.plan.duration import Duration
+from mbtrain.plan.proportional import NoiseScale
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.probes.contract import Scheduled, needs
+from mbtrain.probes.schedule_noise import ScheduleNoise
 
 
 def probes_of(
@@ -24,7 +26,7 @@ def probes_of(
     train: Source,
     group_size: int | None,
 ) -> tuple[Scheduled, ...]:
-    """The probes of the config, each given what its signature asks for, and when each is due."""
+    """The probes of the config, each given what its signature asks for, and when each is due; the batch schedule's."""
     trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
     offered: dict[str, Any] = {"model": model, "optimizer": optimizer, "trained": trained, "plan": plan}
     offered |= {"train": train, "group_size": group_size}
@@ -41,7 +43,11 @@ def probes_of(
         times = [] if every is None else [plan.cadence(Duration.parse(every))]
         return Scheduled(probe, name, [*times, plan.points([Duration.parse(one) for one in at])])
 
-    return tuple(scheduled(name, node) for name, node in config["probe"].items())
+    own = []
+    if isinstance(plan.schedule, NoiseScale):
+        probe = ScheduleNoise(plan.schedule, trained=trained, optimizer=optimizer)
+        own.append(Scheduled(probe, "batch_schedule", [plan.cadence(plan.schedule.every)]))
+    return (*(scheduled(name, node) for name, node in config["probe"].items()), *own)
 
 
 def callbacks_of(config: Mapping[str, Any]) -> tuple[pl.Callback, ...]:

@@ -10,6 +10,7 @@ from mbtrain.config.schedules import batch_schedule_of
 from mbtrain.core.random import mix
 from mbtrain.data.loader import Order
 from mbtrain.data.prepare import Data
+from mbtrain.plan.batch_schedule import names_read
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.order import Indices, checked
 from mbtrain.plan.refused import Refused
@@ -70,6 +71,6 @@ def plan_of(config: Mapping[str, Any], *, num_samples: int, tokens: TokenLimit |
 
 
 def _refuse_unread(plan: RunPlan, data: Data) -> None:
-    reads = getattr(plan.schedule, "reads", "")
-    if reads.startswith("val/") and data.validation is None:
-        raise Refused(f"batch_schedule.reads={reads}: there is no validation set, give dataset.val_fraction=0.1")
+    validated = [one for one in names_read(plan.schedule) if one.startswith("val/")]
+    if validated and data.validation is None:
+        raise Refused(f"batch_schedule.reads={validated[0]}: there is no validation set, give dataset.val_fraction=0.1")

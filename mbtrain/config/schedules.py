@@ -5,7 +5,7 @@ from typing import Any
 
 from mbtrain.config.build import build
 from mbtrain.config.trust import is_within
-from mbtrain.plan.batch_schedule import BatchSchedule
+from mbtrain.plan.batch_schedule import BatchSchedule, names_read
 from mbtrain.plan.duration import Duration, Horizon
 from mbtrain.plan.scaling import typed
 
@@ -39,11 +39,12 @@ def faults_of_schedules(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _faults_of(schedule: Any, config: Mapping[str, Any]) -> Iterator[str]:
-    name, reads = typed(config["batch_schedule"]["_target_"]), getattr(schedule, "reads", None)
+    name, reads = typed(config["batch_schedule"]["_target_"]), names_read(schedule)
     if Duration.parse(config["duration"]).unit == "it" and (reads or getattr(schedule, "needs_total", False)):
         why = "how many samples iterations hold is not known ahead" if reads else "it goes by the run's length"
         yield f"duration={config['duration']}: with batch_schedule={name} give it in ep or sp, {why}"
     if reads and config["batch"]["drop_last"]:
         yield f"batch.drop_last=true: which samples would be left out is not known ahead under batch_schedule={name}"
-    if reads and reads.startswith("val/") and config["validate"]["every"] is None:
-        yield f"validate.every=null: batch_schedule={name} reads {reads}, give a length such as 1ep"
+    validated = [one for one in reads if one.startswith("val/")]
+    if validated and config["validate"]["every"] is None:
+        yield f"validate.every=null: batch_schedule={name} reads {validated[0]}, give a length such as 1ep"

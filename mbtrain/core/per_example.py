@@ -22,6 +22,11 @@ def layer_squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> list[Tenso
 
 
 def _squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> list[Tensor]:
+    if isinstance(layer, nn.Linear) and inputs.dim() == 2:
+        # As linear_squares has it; the bias needs the slopes' part of it.
+        bias = torch.linalg.vector_norm(slope, dim=1).square()
+        weight = torch.linalg.vector_norm(inputs, dim=1).square() * bias
+        return [weight] if layer.bias is None else [weight, bias]
     if isinstance(layer, nn.Linear):
         weight = linear_squares(inputs, slope)
     elif isinstance(layer, nn.LayerNorm):

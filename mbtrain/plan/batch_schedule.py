@@ -57,7 +57,7 @@ class BatchSchedule(Protocol):
 class ReadingSchedule(Protocol):
     """A schedule whose sizes follow what is measured; its state is in the checkpoint."""
 
-    reads: str  # the name of what it reads: val/loss, or a probe's column
+    reads: str | tuple[str, ...]  # the names of what it reads: val/loss, or a probe's columns
 
     def __call__(self, horizon: Passes) -> Steps:
         """The size at the start."""
@@ -67,8 +67,8 @@ class ReadingSchedule(Protocol):
         """No size will be larger."""
         ...
 
-    def see(self, values: Mapping[str, float]) -> int | None:
-        """Look at results between two updates; the new size, None where it stays."""
+    def see(self, values: Mapping[str, float], *, samples_seen: int) -> int | None:
+        """Look at results between two updates, after so many samples; the new size, None where it stays."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -78,6 +78,16 @@ class ReadingSchedule(Protocol):
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         ...
+
+
+def names_read(schedule: object) -> tuple[str, ...]:
+    """The names of what a schedule reads, none for one that reads nothing.
+
+    >>> names_read(Constant(size=32))
+    ()
+    """
+    reads = getattr(schedule, "reads", ())
+    return (reads,) if isinstance(reads, str) else reads
 
 
 class Constant:

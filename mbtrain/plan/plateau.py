@@ -35,7 +35,7 @@ class Plateau:
         tenth = horizon.num_samples // 10
         return max(self._size, tenth if self._most is None else min(self._most, horizon.num_samples))
 
-    def see(self, values: Mapping[str, float]) -> int | None:
+    def see(self, values: Mapping[str, float], *, samples_seen: int) -> int | None:
         """Look at a validation's results; the new size, None where it stays."""
         if self.reads not in values:
             raise Refused(f"batch_schedule.reads={self.reads}: not measured, choose from {', '.join(values)}")

@@ -140,10 +140,11 @@ class RunPlan:
         """Show results to the schedule after iteration `done` (from 1); a new size holds from the next one on."""
         if not isinstance(self.schedule, ReadingSchedule):
             return
-        size = self.schedule.see(values)
+        last = self.iteration(done - 1)
+        size = self.schedule.see(values, samples_seen=last.samples_seen)
         if size is not None:
             self.num_changes += 1
-            self._follow(Sizes([*self.batch_sizes.steps, (self.iteration(done - 1).samples_after, size)]))
+            self._follow(Sizes([*self.batch_sizes.steps, (last.samples_after, size)]))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs: the sizes so far, and what the schedule knows."""

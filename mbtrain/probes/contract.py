@@ -13,6 +13,9 @@ What happens at an iteration where a probe is due, each line only where its `nee
     update           after_update(rehearsal) -> more columns, at the weights after the update
     time             timed(seconds) -> more columns; host seconds of this iteration in `data`, `forward_backward` and
                      `update`, and of all before it in `iterations` and, of these, in `logging`
+    rows             derived(row) -> more columns, plain numbers, from a row that has columns of the probe's: on the
+                     host, in the log's own thread, in order, each once; with rows_state() and load_rows(state) for
+                     what that remembers
     memory           state() and load(state), in a checkpoint and after it
 
 Columns are 0-d tensors on the device: a probe never waits for the device and never writes to what it sees. From
@@ -32,7 +35,7 @@ from mbtrain.plan.duration import Cadence, Points
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import Iteration
 
-NEEDS = ("iteration", "layers", "micro_gradients", "gradient", "rehearsal", "update", "time", "memory")
+NEEDS = ("iteration", "layers", "micro_gradients", "gradient", "rehearsal", "update", "time", "rows", "memory")
 Columns = dict[str, Tensor]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mbtrain.core.gradient import Gradient
+from mbtrain.core.gradient import Gradient, Multiple
 from mbtrain.core.noise_scale import norms
 from mbtrain.plan.refused import Refused
 
@@ -59,10 +59,11 @@ class Lens:
 
     def norms(self, gradient: Gradient) -> Tensor:
         """|D g| of each parameter that counts."""
-        kept = [gradient[place] for place in self.places]
+        raw, factor = (gradient.raw, gradient.factor) if isinstance(gradient, Multiple) else (gradient, 1.0)
+        kept = [raw[place] for place in self.places]
         if self._factors:
             kept = [None if one is None else one * d for one, d in zip(kept, self._factors, strict=True)]
-        return norms(kept, self._like)
+        return norms(kept, self._like) * factor
 
     def sums(self, values: Tensor) -> Tensor:
         """Sums by group of one value a parameter."""

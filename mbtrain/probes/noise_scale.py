@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from mbtrain.core.gradient import Gradient
-from mbtrain.core.noise_scale import Averages, Noise
+from mbtrain.core.noise_scale import Noise
 from mbtrain.norm.groups import has_batch_norm
 from mbtrain.plan.duration import Duration
+from mbtrain.plan.noise_average import NoiseAverage, over
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import Iteration, RunPlan
 from mbtrain.probes.contract import Columns, Rehearsal
@@ -64,18 +65,19 @@ class NoiseScale:
         self._prefers_micro_batches = source in ("auto", "micro_batches")
         self._source: Any = self._micro_batches
         samples = float(plan.samples(Duration.parse(half_life)))
-        device = self._lenses[0].parameters[0].device
-        self._averages = [Averages(len(_rows(one.names)), half_life=samples, device=device) for one in self._lenses]
-        self._samples_after = 0
+        self._averages = {
+            f"{prefix}{row}": NoiseAverage(samples)
+            for prefix, lens in zip(self._prefixes, self._lenses, strict=True)
+            for row in _rows(lens.names)
+        }
 
     @property
     def needs(self) -> tuple[str, ...]:
         """As its source at this iteration."""
-        return ("iteration", "memory", *self._source.needs)
+        return ("iteration", "rows", *self._source.needs)
 
     def begin(self, iteration: Iteration, num_micro_batches: int) -> None:
         """Choose where the parts come from."""
-        self._samples_after = iteration.samples_after
         has_parts = self._prefers_micro_batches and num_micro_batches > 1
         self._source = self._micro_batches if has_parts else self._otherwise
         self._source.begin()
@@ -104,26 +106,44 @@ class NoiseScale:
 
     @torch.no_grad()
     def __call__(self, parameters: Sequence[nn.Parameter]) -> Columns:
-        """The columns; none from a mini-batch in one piece, or of one sample."""
+        """Traces and squared gradients; none from a mini-batch in one piece, or of one sample."""
         columns: Columns = {}
         # zip: no sums where there was one part only
-        for sums, lens, prefix, averages in zip(
-            self._source.sums, self._lenses, self._prefixes, self._averages, strict=False
-        ):
+        for sums, lens, prefix in zip(self._source.sums, self._lenses, self._prefixes, strict=False):
             if lens.is_ready:
                 noise = _with_total(sums.noise)
-                averages.add(noise, samples_seen=self._samples_after)
-                columns |= _columns(noise, averages, _rows(lens.names), prefix)
+                for name, column in (("gradient_sq", noise.gradient_sq), ("trace", noise.trace)):
+                    rows = zip(_rows(lens.names), column.unbind(), strict=True)
+                    columns |= {f"{prefix}{row}{name}": one for row, one in rows}
         return columns
 
-    def state(self) -> dict[str, Any]:
-        """The averages."""
-        return {prefix: one.state() for prefix, one in zip(self._prefixes, self._averages, strict=True)}
+    def derived(self, row: Mapping[str, Any]) -> dict[str, float]:
+        """The scale, and the averages with their interval, from what the row says."""
+        found: dict[str, float] = {}
+        for name, average in self._averages.items():
+            if f"{name}trace" not in row:
+                continue
+            trace, gradient_sq = row[f"{name}trace"], row[f"{name}gradient_sq"]
+            average.add(trace, gradient_sq, samples_seen=row["samples_seen"])
+            low, high = average.interval()
+            found |= {
+                f"{name}scale": over(trace, gradient_sq),
+                f"{name}averaged_scale": average.scale,
+                f"{name}averaged_gradient_sq": average.gradient_sq,
+                f"{name}averaged_trace": average.trace,
+                f"{name}scale_low": low,
+                f"{name}scale_high": high,
+            }
+        return found
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def rows_state(self) -> dict[str, Any]:
+        """The averages."""
+        return {name: one.state() for name, one in self._averages.items()}
+
+    def load_rows(self, state: Mapping[str, Any]) -> None:
         """Go on with the averages."""
-        for prefix, one in zip(self._prefixes, self._averages, strict=True):
-            one.load(state[prefix])
+        for name, one in self._averages.items():
+            one.load(state[name])
 
 
 def _refuse_wrong(*, source: str, layers: str, parts: int) -> None:
@@ -167,22 +187,3 @@ def _with_total(noise: Noise) -> Noise:
     if noise.trace.numel() == 1:
         return noise
     return Noise(*(torch.cat([one, total[None]]) for one, total in zip(noise, noise.total, strict=True)))
-
-
-def _columns(noise: Noise, averages: Averages, rows: Sequence[str], prefix: str) -> Columns:
-    interval, averaged = averages.interval(), averages.noise
-    values = {
-        "scale": noise.scale,
-        "gradient_sq": noise.gradient_sq,
-        "trace": noise.trace,
-        "averaged_scale": interval.scale,
-        "averaged_gradient_sq": averaged.gradient_sq,
-        "averaged_trace": averaged.trace,
-        "scale_low": interval.low,
-        "scale_high": interval.high,
-    }
-    return {
-        f"{prefix}{row}{name}": one
-        for name, column in values.items()
-        for row, one in zip(rows, column.unbind(), strict=True)
-    }

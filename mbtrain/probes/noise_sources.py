@@ -52,10 +52,10 @@ class MicroBatches:
         if len(self._weights) < 2:
             return
         for lens, norms in zip(self._lenses, self._norms, strict=True):
-            parts = torch.stack(norms).double().square().unbind()
-            total = sum(w * one for w, one in zip(self._weights, parts, strict=True))
-            assert isinstance(total, Tensor)
-            self.sums.append(Anova(lens.sums(total), lens.see(gradient), weight, len(parts)))
+            squares = torch.stack(norms).double().square()  # [parts, parameters]
+            weights = torch.stack([torch.as_tensor(one) for one in self._weights])
+            total = weights.to(squares) @ squares
+            self.sums.append(Anova(lens.sums(total), lens.see(gradient), weight, len(norms)))
 
 
 class Parts(MicroBatches):

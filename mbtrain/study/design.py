@@ -8,6 +8,8 @@ from mbtrain.config.nearest import nearest
 from mbtrain.plan.refused import Refused
 
 BUDGETS = ("time", "samples", "updates", "target")
+NEEDED = ("name", "question", "scale", "budget", "arms", "reference", "margin", "overrides", "scales")
+MAY_HAVE = ("target", "also", "primary", "contrasts", "rate_of", "times", "columns", "limits", "grid")
 # Tuning seeds begin here, so that no final seed is among them.
 FIRST_TUNING_SEED = 1000
 
@@ -128,6 +130,7 @@ class Design:
 
 def design_of(node: Mapping[str, Any]) -> Design:
     """The design that `study=` and its keys name; raises Refused."""
+    _refuse_keys(node)
     scale = _scale(node)
     arms = {name: tuple(overrides) for name, overrides in node["arms"].items()}
     budget = _among(node["budget"], BUDGETS, "budget")
@@ -162,6 +165,15 @@ def design_of(node: Mapping[str, Any]) -> Design:
         num_tuning_seeds=_above(scale["num_tuning_seeds"], 0, f"scales.{node['scale']}.num_tuning_seeds"),
         num_seeds=_above(scale["num_seeds"], 1, f"scales.{node['scale']}.num_seeds"),
     )
+
+
+def _refuse_keys(node: Mapping[str, Any]) -> None:
+    for key in node:
+        if key not in (*NEEDED, *MAY_HAVE):
+            raise Refused(f"study.{key}: no such key of a study{nearest(key, [*NEEDED, *MAY_HAVE])}")
+    missing = [key for key in NEEDED if key not in node]
+    if missing:
+        raise Refused(f"study.{missing[0]}: a study needs it, and {node.get('name', 'this one')} has none")
 
 
 def _scale(node: Mapping[str, Any]) -> Mapping[str, Any]:

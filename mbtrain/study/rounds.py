@@ -14,6 +14,8 @@ from mbtrain.study.tuning import Search, loss_of, samples_to
 
 # A length is doubled, or halved, at most so often on the way to a target.
 MOST_LENGTHS = 6
+# A length counts as long, or short, enough where tuning missed the target by so much: fresh seeds differ a little.
+ROOM = 0.02
 Searches = dict[Setting, Search]
 
 
@@ -77,19 +79,28 @@ class Rounds:
 
 def lengthened(own: Sequence[Setting], searches: Searches, target: Target) -> list[Setting]:
     """The next length of one arm: twice the longest, half the shortest, or none where the target is between two."""
-    reached = [one for one in own if searches[one].best_score <= target.below]
-    if len(own) >= MOST_LENGTHS or 0 < len(reached) < len(own):
-        return []
     lengths = [samples(one.duration, 1) for one in own]
-    new = min(lengths) // 2 if reached else 2 * max(lengths)
-    return [Setting(own[0].case, own[0].arm, f"{new}sp")] if new else []
+    is_long = any(_is_long(one, searches, target) for one in own)
+    is_short = any(_is_short(one, searches, target) for one in own)
+    new = min(lengths) // 2 if is_long else 2 * max(lengths)
+    if len(own) >= MOST_LENGTHS or (is_long and is_short) or not new:
+        return []
+    return [Setting(own[0].case, own[0].arm, f"{new}sp")]
 
 
 def bracket(own: Sequence[Setting], searches: Searches, target: Target) -> list[Setting]:
-    """The two lengths of one arm between which the target lies; all of them where it does not lie between any."""
+    """The lengths of one arm from the longest that is short to the shortest that is long; all where there are none."""
     ordered = sorted(own, key=lambda one: samples(one.duration, 1))
-    reached = [searches[one].best_score <= target.below for one in ordered]
-    if not any(reached) or all(reached):
+    long = [place for place, one in enumerate(ordered) if _is_long(one, searches, target)]
+    if not long:
         return ordered
-    first = reached.index(True)
-    return ordered[max(0, first - 1) : first + 1]
+    short = [place for place in range(long[0]) if _is_short(ordered[place], searches, target)]
+    return ordered[short[-1] if short else 0 : long[0] + 1]
+
+
+def _is_long(one: Setting, searches: Searches, target: Target) -> bool:
+    return searches[one].best_score <= target.below * (1 - ROOM)
+
+
+def _is_short(one: Setting, searches: Searches, target: Target) -> bool:
+    return searches[one].best_score > target.below * (1 + ROOM)

@@ -15,7 +15,7 @@ from mbtrain.losses.contract import Loss, losses_of
 from mbtrain.norm.groups import BnGroups
 from mbtrain.plan.duration import Cadence
 from mbtrain.plan.run import Iteration
-from mbtrain.probes.contract import Scheduled
+from mbtrain.probes.contract import Columns, Scheduled
 from mbtrain.training.clock import Clock
 from mbtrain.training.compiled import CompiledEngine
 from mbtrain.training.finite import Gate
@@ -51,6 +51,8 @@ class Parts:
     gate: Gate | None = None
     engine: CompiledEngine | None = None
     halving: Halving | None = None
+    # The columns that the batch schedule reads, none where it reads none.
+    reads: frozenset[str] = frozenset()
     # Kept in every checkpoint: the config, and what was chosen by the program.
     origin: Mapping[str, Any] = field(default_factory=dict)
 
@@ -124,9 +126,18 @@ class MiniBatchModule(pl.LightningModule):
         if self.inspector is not None:
             self.inspector.see_update(mini_batch)
         extra |= probing.after_update(parts.recorder.spent_s)
+        if parts.reads and parts.reads <= extra.keys():
+            extra |= self._show_schedule(iteration, {name: extra[name] for name in parts.reads})
         head = (iteration, mini_batch.num_micro_batches, updated, lr)
         parts.recorder.add(head, result.loss, result.weight, pairs, extra)
         self._count(iteration)
+
+    def _show_schedule(self, iteration: Iteration, columns: Columns) -> Columns:
+        """Show the batch schedule what it reads: the one time that the next mini-batch waits for numbers."""
+        plan = self.parts.clock.plan
+        plan.see({name: float(one) for name, one in columns.items()}, done=iteration.index + 1)
+        told = getattr(plan.schedule, "told", dict)
+        return {name: torch.tensor(one, dtype=torch.float64) for name, one in told().items()}
 
     def _passes(self, mini_batch: MiniBatch) -> Passes:
         """Forward and backward over the micro-batches; where memory runs out, it is called anew with smaller ones."""

@@ -53,8 +53,11 @@ class Recorder:
         *,
         weights: Sequence[Tensor] = (),
         noise_scale: NoiseScale | None = None,
+        probes: Mapping[str, Any] | None = None,
     ) -> None:
         self._writer, self._scores, self._watched, self._noise_scale = writer, scores, weights, noise_scale
+        # Those that make more of their columns once these are on the host (mbtrain.probes.contract: rows).
+        self._probes = probes or {}
         self._means, self._elapsed_before = Means(), 0.0
         self._started = self._last_block = time.perf_counter()
         self._is_open, self._limit = False, BLOCK_ITERATIONS
@@ -116,12 +119,20 @@ class Recorder:
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs to go on from here; the log's part of it is a promise, kept once it is on disk."""
         self.end()
-        log = self._writer.mark(lambda: {"means": dict(self._means.sums)})
+        log = self._writer.mark(
+            lambda: {
+                "means": dict(self._means.sums),
+                "probes": {name: probe.rows_state() for name, probe in self._probes.items()},
+            }
+        )
         return {"log": log, "elapsed_s": self._elapsed(time.perf_counter())}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         self._means.sums = {name: tuple(pair) for name, pair in state["log"]["means"].items()}
+        for name, memory in state["log"]["probes"].items():
+            if name in self._probes:
+                self._probes[name].load_rows(memory)
         self._elapsed_before = state["elapsed_s"]
 
     def start(self) -> None:
@@ -214,6 +225,10 @@ class Recorder:
         for name, indices in places.items():
             for index, value in zip(indices, columns[f"extra/{name}"], strict=True):
                 rows[index][name] = value
+        if self._probes:
+            for index in sorted({index for indices in places.values() for index in indices}):
+                for probe in self._probes.values():
+                    rows[index] |= probe.derived(rows[index])
         if not all(columns.get("are_weights_finite", ())):
             raise NotFinite("weights are", heads[-1][0].index + 1)
         return rows

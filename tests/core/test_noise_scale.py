@@ -1,12 +1,10 @@
 """The estimates against populations whose noise is known, and Fieller's interval against simulation."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
 
-from mbtrain.core.noise_scale import Averages, Noise, fieller, noise, norms, squares
+from mbtrain.core.noise_scale import Noise, noise, norms, squares
 
 DRAWS, DIMENSION = 200_000, 4
 SPREAD = torch.tensor([0.5, 1.0, 2.0, 0.3], dtype=torch.float64)
@@ -80,72 +78,6 @@ def test_without_replacement_they_are_those_of_the_population_not_of_the_trainin
 def test_squares_are_zero_where_there_is_no_gradient() -> None:
     like = torch.zeros((), dtype=torch.float64)
     assert squares([torch.tensor([3.0, 4.0]), None, torch.ones(2, 2)], like).tolist() == [25.0, 0.0, 4.0]
-
-
-def measured(count: int, seed: int, *, snr: float = 3.0) -> tuple[Tensor, Tensor]:
-    """Correlated measurements (s, g) [seeds, count] with means 4 and 0.5."""
-    generator = torch.Generator().manual_seed(seed)
-    first, second = torch.randn(2, 4000, count, dtype=torch.float64, generator=generator)
-    g = 0.5 + 0.5 / snr * count**0.5 * first
-    return 4 + first + 2 * second, g
-
-
-def test_the_average_fades_by_half_in_the_half_life() -> None:
-    averages = Averages(1, half_life=100, device=torch.device("cpu"))
-    for samples, trace in ((100, 8.0), (200, 2.0), (400, 2.0)):
-        averages.add(Noise(torch.tensor([1.0]), torch.tensor([trace])), samples_seen=samples)
-    weights = [0.5**3, 0.5**2, 1.0]
-    expected = sum(w * s for w, s in zip(weights, (8.0, 2.0, 2.0), strict=True)) / sum(weights)
-    assert float(averages.noise.trace) == pytest.approx(expected, rel=1e-12)
-    assert float(averages.interval().scale) == pytest.approx(expected, rel=1e-12)
-
-
-def test_a_measurement_that_is_not_finite_is_left_out() -> None:
-    averages = Averages(1, half_life=100, device=torch.device("cpu"))
-    for samples, trace in ((100, 8.0), (200, math.nan), (300, 2.0)):
-        averages.add(Noise(torch.tensor([1.0]), torch.tensor([trace])), samples_seen=samples)
-    assert float(averages.noise.trace) == pytest.approx((8 * 0.25 + 2) / 1.25, rel=1e-12)
-
-
-@pytest.mark.parametrize(("count", "snr"), [(20, 8.0), (20, 3.0), (8, 5.0)])
-def test_the_interval_covers_as_often_as_it_says(count: int, snr: float) -> None:
-    s, g = measured(count, seed=count, snr=snr)
-    one = torch.stack([torch.ones_like(s), s, g], -1)
-    sums = torch.einsum("nki,nkj->nij", one, one)
-    found = fieller(sums, torch.tensor(float(count)))
-    covers = (found.low <= 8) & (found.high >= 8)
-    assert 0.94 <= float(covers.double().mean()) <= 0.965
-
-
-def test_the_interval_is_unbounded_where_the_gradient_is_lost_in_noise() -> None:
-    g = torch.tensor([0.1, -0.12, 0.15, -0.08], dtype=torch.float64)
-    s = torch.tensor([4.0, 4.1, 3.9, 4.0], dtype=torch.float64)
-    one = torch.stack([torch.ones_like(s), s, g], -1)
-    found = fieller(one.mT @ one, torch.tensor(4.0))
-    assert math.isinf(float(found.high)) and float(found.low) > 0
-
-
-def test_a_single_measurement_has_no_interval() -> None:
-    averages = Averages(1, half_life=100, device=torch.device("cpu"))
-    averages.add(Noise(torch.tensor([1.0]), torch.tensor([4.0])), samples_seen=100)
-    found = averages.interval()
-    assert float(found.scale) == 4 and not float(found.low) > 0 and not math.isfinite(float(found.high))
-
-
-def test_averages_go_on_bit_exactly() -> None:
-    generator = torch.Generator().manual_seed(0)
-    values = torch.rand(10, 2, 3, dtype=torch.float64, generator=generator)
-
-    def filled(averages: Averages, start: int) -> Averages:
-        for index in range(start, 10 if start else 5):
-            averages.add(Noise(values[index, 0], values[index, 1]), samples_seen=32 * index)
-        return averages
-
-    first = filled(Averages(3, half_life=100, device=torch.device("cpu")), 0)
-    other = Averages(3, half_life=100, device=torch.device("cpu"))
-    other.load(first.state())
-    one, two = filled(first, 5).interval(), filled(other, 5).interval()
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_norms_are_zero_where_no_gradient_is_there() -> None:

@@ -89,7 +89,7 @@ def test_grow_below_its_limit_leaves_the_rate_alone() -> None:
 
 def seen(schedule: Plateau, *losses: float) -> list[int | None]:
     schedule(TEN)
-    return [schedule.see({"val/loss": loss}) for loss in losses]
+    return [schedule.see({"val/loss": loss}, samples_seen=0) for loss in losses]
 
 
 def test_plateau_grows_after_so_many_validations_without_a_better_one() -> None:
@@ -107,7 +107,7 @@ def test_plateau_takes_nan_for_no_better() -> None:
 def test_plateau_reads_a_score_whose_more_is_better() -> None:
     schedule = Plateau(size=8, patience=1, reads="val/accuracy")
     schedule(TEN)
-    assert [schedule.see({"val/accuracy": one}) for one in (0.5, 0.6, 0.55)] == [None, None, 16]
+    assert [schedule.see({"val/accuracy": one}, samples_seen=0) for one in (0.5, 0.6, 0.55)] == [None, None, 16]
 
 
 def test_plateau_goes_on_from_its_state() -> None:
@@ -117,7 +117,7 @@ def test_plateau_goes_on_from_its_state() -> None:
     got = seen(first, *losses[:4])
     second(TEN)
     second.load(first.state())
-    assert got + [second.see({"val/loss": one}) for one in losses[4:]] == expected
+    assert got + [second.see({"val/loss": one}, samples_seen=0) for one in losses[4:]] == expected
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from mbtrain import assembly as assembly_module
-from mbtrain.core.noise_scale import Averages, Noise, noise
+from mbtrain.core.noise_scale import Noise, noise
 from mbtrain.data.synthetic import Quadratic
 from mbtrain.plan.duration import Duration
+from mbtrain.plan.noise_average import NoiseAverage
 from mbtrain.plan.refused import Refused
 from mbtrain.probes.contract import Scheduled
 from mbtrain.probes.lens import Lens
@@ -193,12 +194,12 @@ def test_the_interval_covers_the_known_scale_of_a_noisy_quadratic() -> None:
         pull = 2 * data.spectrum * (weights - data.minimum)
         truth = float(np.trace(data.gradient_noise_covariance(weights)) / (pull @ pull))
         gradients = 2 * (x @ torch.from_numpy(weights)[:, None] - y) * x
-        averages = Averages(1, half_life=1e9, device=torch.device("cpu"))
+        average = NoiseAverage(1e9)
         for start in range(0, 2048, batch_size):
             part = gradients[start : start + batch_size]
             mean_sq = part.mean(0).square().sum()[None]
             found = noise(part.square().sum()[None], mean_sq, weight=float(batch_size), num_parts=batch_size)
-            averages.add(found, samples_seen=start)
-        interval = averages.interval()
-        covers.append(bool(interval.low <= truth <= interval.high))
+            average.add(float(found.trace), float(found.gradient_sq), samples_seen=start)
+        interval = average.interval()
+        covers.append(interval.low <= truth <= interval.high)
     assert sum(covers) >= 182

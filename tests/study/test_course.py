@@ -84,6 +84,8 @@ def searches(losses: dict[int, float]) -> dict[Setting, Search]:
         ({1000: 0.5, 2000: 0.45}, "4000sp"),
         ({1000: 0.3}, "500sp"),
         ({1000: 0.5, 2000: 0.39}, None),
+        ({1000: 0.5, 2000: 0.395}, "4000sp"),
+        ({1000: 0.405, 2000: 0.39}, "500sp"),
         ({1000 * 2**k: 0.5 for k in range(6)}, None),
     ],
 )
@@ -95,6 +97,9 @@ def test_lengths_are_doubled_or_halved_until_the_target_lies_between_two(losses:
 def test_lengths_that_answer_are_those_next_to_the_target() -> None:
     found = searches({4000: 0.39, 1000: 0.6, 2000: 0.45, 8000: 0.3})
     assert [one.duration for one in bracket(list(found), found, Target("val/loss", 0.4))] == ["2000sp", "4000sp"]
+    found = searches({4000: 0.399, 1000: 0.6, 2000: 0.45, 8000: 0.3})
+    lengths = [one.duration for one in bracket(list(found), found, Target("val/loss", 0.4))]
+    assert lengths == ["2000sp", "4000sp", "8000sp"]
 
 
 def test_arm_takes_the_rate_that_was_tuned_for_another() -> None:

@@ -97,6 +97,8 @@ def test_interrupted_study_says_that_it_goes_on(start_command: Callable[..., Pro
         (["study.scale=smal"], "study.scale=smal: no such scale; did you mean small?"),
         (["study.reference=steps"], "study.reference=steps: no such arm; choose from step, accumulate"),
         (["study.budget=money"], "study.budget=money: no such budget; choose from time, samples, updates, target"),
+        (["+study.contrast=[]"], "study.contrast: no such key of a study; did you mean contrasts?"),
+        (["~study.margin"], "study.margin: a study needs it, and tiny has none"),
         (["study.margin=0"], "study.margin=0: must be a number above 0"),
         (["batch.sise=3"], "batch.sise"),
         (["study.overrides=['batch_schedule=ramp']"], "study: batch_schedule=ramp: arms are given one time"),

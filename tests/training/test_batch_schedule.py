@@ -18,7 +18,11 @@ from tests.training.test_resume import check_same_run, train_with_kills
 
 NUM_SAMPLES = 1294
 PLATEAU = ["batch_schedule=plateau", "batch_schedule.patience=1", "batch_schedule.reads=val/accuracy"]
+NOISE = ["batch_schedule=noise_scale", "batch_schedule.every=3it", "batch_schedule.parts=4", "batch.size=16"]
+NOISE += ["batch_schedule.factor=0.5", "batch_schedule.hysteresis=1.1", "batch_schedule.most=200"]
 CHOICES = [
+    NOISE,
+    [*NOISE, "dataset.workers=0", "batch.micro_size=60", "model.dropout=0.2"],
     ["batch_schedule=ramp"],
     ["batch_schedule=ramp", "batch_schedule.shape=straight", "batch.drop_last=true"],
     ["batch_schedule=linear", "batch.size=100", "batch.micro_size=30"],
@@ -56,7 +60,7 @@ def test_workers_that_have_gone_ahead_fetch_again_where_results_move_the_size(tr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("choice", [["batch_schedule=ramp", "batch_schedule.over=30ep"], PLATEAU], ids=str)
+@pytest.mark.parametrize("choice", [["batch_schedule=ramp", "batch_schedule.over=30ep"], PLATEAU, NOISE], ids=str)
 def test_ten_kills_leave_the_run_as_it_would_have_been(
     fork: Callable[..., int], tmp_path: Path, choice: list[str]
 ) -> None:
@@ -163,3 +167,36 @@ def test_ones_own_schedule_trains(train: Callable[..., Any]) -> None:
     own = "batch_schedule._target_=tests.training.test_batch_schedule.Once"
     table = rows(train("trust=[tests]", own, "duration=1ep", "batch.size=20").run_dir)
     assert [row["batch_size"] for row in table][:7] == [20, 20, 20, 20, 20, 40, 40]
+
+
+def test_noise_scale_schedule_estimates_and_decides_alike_whatever_the_micro_batches(train: Callable[..., Any]) -> None:
+    choice = [*NOISE, "duration=2ep", "trainer.precision=64-true"]
+    whole, cut = (rows(train(*choice, *more).run_dir) for more in ([], ["batch.micro_size=50"]))
+    assert [row["batch_size"] for row in whole] == [row["batch_size"] for row in cut]
+    column = "batch_schedule/noise_scale"
+    told = [(row[column], other[column]) for row, other in zip(whole, cut, strict=True) if column in row]
+    assert len(told) > 5 and [one for one, _ in told] == pytest.approx([other for _, other in told], rel=1e-9)
+
+
+def test_noise_scale_schedule_goes_by_what_the_probe_of_that_name_measures(train: Callable[..., Any]) -> None:
+    probe = ["probe=noise_scale", "probe.noise_scale.every=3it", "probe.noise_scale.source=parts"]
+    probe += ["probe.noise_scale.parts=4", "probe.noise_scale.half_life=10%"]
+    table = rows(train(*NOISE, *probe, "duration=1ep").run_dir)
+    told = [(row["batch_schedule/noise_scale"], row["noise/averaged_scale"]) for row in table[2::3]]
+    assert [one for one, _ in told] == pytest.approx([other for _, other in told])
+    # And it moves to half of that, where it is more than a tenth off.
+    for row, after in zip(table[2:-1:3], table[3:-1:3], strict=False):
+        wanted = min(max(round(0.5 * row["noise/averaged_scale"]), 16), 200) if row["noise/averaged_scale"] > 0 else 0
+        is_off = wanted and max(wanted, row["batch_size"]) > 1.1 * min(wanted, row["batch_size"])
+        assert after["batch_size"] == (wanted if is_off else row["batch_size"])
+
+
+def test_noise_scale_schedule_that_never_moves_changes_no_bit_of_the_training(train: Callable[..., Any]) -> None:
+    still = train(*NOISE, "batch_schedule.hysteresis=1e9", "duration=1ep", "model.dropout=0.2")
+    plain = train("batch.size=16", "duration=1ep", "model.dropout=0.2")
+    assert still["weights_sha256"] == plain["weights_sha256"]
+
+
+def test_parts_larger_than_a_micro_batch_are_refused(train: Callable[..., Any]) -> None:
+    with pytest.raises(Refused, match="a part of up to 50 samples is larger than micro-batches of 16: .*parts=13"):
+        train(*NOISE, "batch.micro_size=16")

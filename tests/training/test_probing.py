@@ -67,6 +67,15 @@ class Greedy:
         moved = [(a - b).norm() for a, b in zip(rehearsal.parameters, self.before, strict=True)]
         return {"greedy/moved": torch.stack(moved).norm().detach(), "greedy/loss": rehearsal.mean_gradient().loss}
 
+    def derived(self, row: Any) -> dict[str, float]:
+        return {"greedy/twice": 2 * row["greedy/clipped"]}
+
+    def rows_state(self) -> dict[str, Any]:
+        return {}
+
+    def load_rows(self, state: Any) -> None:
+        assert state == {}
+
     def timed(self, seconds: Any) -> dict[str, Tensor]:
         self.calls.append("timed")
         return {}
@@ -122,6 +131,7 @@ def test_columns_before_and_after_the_update_stand_in_the_row(
     clip = ["optimizer.clip_norm=0.01", "optimizer.lr=0.1", "optimizer.momentum=0", "optimizer.nesterov=false"]
     for row in rows(train("duration=3it", "trainer.precision=64-true", *clip).run_dir):
         assert row["greedy/clipped"] == pytest.approx(0.01, rel=1e-3)
+        assert row["greedy/twice"] == 2 * row["greedy/clipped"]
         assert row["greedy/moved"] == pytest.approx(0.001, rel=1e-3)
         assert row["greedy/loss"] < row["train/loss"]
 
