@@ -159,23 +159,27 @@ def _end(ways: Sequence[Way], critical: float) -> End:
 
 @dataclass(frozen=True)
 class Law:
-    """Accumulating against stepping at each micro-batch: t_o / t_b on one side, a b / B_crit on the other."""
+    """Accumulating against stepping at each micro-batch: t_o / t_b on one side, a b / B_crit on the other.
 
-    way: Way
+    `needed` is at the low and the high end of B_crit.
+    """
+
     once_share: float
     needed: tuple[float, float]
-    ratio: tuple[float, float]
 
     @property
     def pays(self) -> bool | None:
         """Whether it pays at both ends of the range, at neither, or (None) at one of them only."""
-        answers = {ratio < 1 for ratio in self.ratio}
+        answers = {self.once_share > needed for needed in self.needed}
         return answers.pop() if len(answers) == 1 else None
 
 
-def law(way: Way, step: Way, parts: Parts, critical: tuple[float, float]) -> Law:
-    """The law for an accumulating way and the step at each of its micro-batches, both timed; `ratio` is of times."""
-    share = parts.once / parts.micro_batch[way.micro_size] if parts.micro_batch[way.micro_size] else math.inf
-    needed = (way.batch_size / critical[0], way.batch_size / critical[1])
-    ratio = (way.cost(critical[0]) / step.cost(critical[0]), way.cost(critical[1]) / step.cost(critical[1]))
-    return Law(way, share, needed, ratio)
+def law(way: Way, step: Way, critical: tuple[float, float]) -> Law:
+    """The law for an accumulating way and the step at each of its micro-batches, t_o and t_b from these two updates.
+
+    >>> law(Way(256, 32, 3.3), Way(32, 32, 0.5), (100.0, 1000.0)).pays
+    False
+    """
+    micro_batch = (way.seconds - step.seconds) / (way.num_micro_batches - 1)
+    share = step.seconds / micro_batch - 1 if micro_batch > 0 else math.inf
+    return Law(share, (way.batch_size / critical[0], way.batch_size / critical[1]))

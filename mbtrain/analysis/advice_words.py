@@ -44,7 +44,7 @@ def answer(advice: Advice) -> str:
         first = f"{verb}. What batch size cannot be told"
     is_calibrated = advice.critical is not None and advice.critical.fit is not None
     cure = "" if is_calibrated else " study.calibrate=true would tell."
-    return f"{first}: {span}, and {ends}. Between them {told} takes {at_most}.{cure}"
+    return f"{first}: {span}, and {ends}. Between the two {told} takes {at_most}.{cure}"
 
 
 def sentences(advice: Advice) -> Iterator[str]:
@@ -115,11 +115,11 @@ def _spoken_law(advice: Advice) -> Iterator[str]:
     best = min(accumulated, key=lambda way: math.prod(way.cost(end) for end in ends))
     way = own if own is not None and own in accumulated else best
     step, direct = by_cut[way.micro_size, way.micro_size], by_cut.get((way.batch_size, way.batch_size))
-    found = law(way, step, advice.parts, ends)
+    found = law(way, step, ends)
     answers = {True: "it pays", False: "it does not pay", None: "it cannot be told whether it pays"}
     told = (
-        f"{way} against stepping on every {way.micro_size:,}: what an update costs once is {found.once_share:.2f} of a "
-        f"micro-batch; accumulation pays where that is above {way.batch_size:,} / B_crit = {found.needed[1]:.2f} to "
+        f"{way} against stepping on every {way.micro_size:,}: what an update costs once is {max(0.0, found.once_share):.2f} of "
+        f"a micro-batch; accumulation pays where that is above {way.batch_size:,} / B_crit = {found.needed[1]:.2f} to "
         f"{found.needed[0]:.2f}: {answers[found.pays]}. Expected ratio of mean times {_to_loss(advice)}: "
         f"{advice.ratio(way, step)}."
     )
