@@ -117,8 +117,9 @@ def _spoken_law(advice: Advice) -> Iterator[str]:
     step, direct = by_cut[way.micro_size, way.micro_size], by_cut.get((way.batch_size, way.batch_size))
     found = law(way, step, ends)
     answers = {True: "it pays", False: "it does not pay", None: "it cannot be told whether it pays"}
+    share = max(0.0, found.once_share)
     told = (
-        f"{way} against stepping on every {way.micro_size:,}: what an update costs once is {max(0.0, found.once_share):.2f} of "
+        f"{way} against stepping on every {way.micro_size:,}: what an update costs once is {share:.2f} of "
         f"a micro-batch; accumulation pays where that is above {way.batch_size:,} / B_crit = {found.needed[1]:.2f} to "
         f"{found.needed[0]:.2f}: {answers[found.pays]}. Expected ratio of mean times {_to_loss(advice)}: "
         f"{advice.ratio(way, step)}."
