@@ -65,6 +65,10 @@ def _sweep(hydra: "Driver", name: str, overrides: list[str]) -> int:
 
 
 def _study(hydra: "Driver", name: str, overrides: list[str]) -> int:
+    if "study=advise" in overrides:
+        from mbtrain.study.advice import advise
+
+        return advise(hydra, name, overrides)
     from mbtrain.study.study import study
 
     return study(hydra, name, overrides)

@@ -37,8 +37,8 @@ def measured(name: str, way: str) -> dict[str, float]:
     """Of a few passes forward and backward."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import torch
-    from torch.autograd.graph import saved_tensors_hooks
 
+    from mbtrain.core.kept import kept_bytes
     from mbtrain.core.recomputation import recompute_blocks
     from mbtrain.models.cnn import Cnn
     from mbtrain.models.resnet import ResNet
@@ -55,16 +55,7 @@ def measured(name: str, way: str) -> dict[str, float]:
         for part in parts:
             torch.autograd.grad(model(part).square().sum(), weights)
     cpu, peak = (time.process_time() - started) / ROUNDS, _peak() - before
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = model(parts[0])
-    del output
-    return {"kept": sum(kept.values()) / 1e6, "peak": peak, "cpu_s": cpu}
+    return {"kept": kept_bytes(lambda: model(parts[0])) / 1e6, "peak": peak, "cpu_s": cpu}
 
 
 def _peak() -> float:

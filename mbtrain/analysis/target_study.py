@@ -169,7 +169,8 @@ def _chart(case: Case, what: str, label: str, factor: Any) -> Lines:
     intervals = [one.interval(factor(one)) for one in arms]
     sizes = np.array([float(one.size) for one in arms])
     mean, low, high = (np.array([getattr(one, at) for one in intervals]) for at in ("estimate", "low", "high"))
-    has_band = bool(np.isfinite(low).all())
+    # With few seeds an interval may reach below 0, which a logarithm does not bear.
+    has_band = bool((low > 0).all())
     series = [
         Series("mean of the seeds", sizes, mean, low if has_band else None, high if has_band else None, has_dots=True)
     ]

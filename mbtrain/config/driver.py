@@ -149,7 +149,8 @@ def with_targets_quoted(overrides: Sequence[str]) -> list[str]:
     ['validate.stop_at="val/loss<1.6"', 'seed=1']
     """
     bare = r"(?<![\"'\w])val/\w+\s*[<>]=?\s*[-+.\w]+"
-    return [re.sub(bare, r'"\g<0>"', one) if one.startswith("validate.stop_at=") else one for one in overrides]
+    keys = ("validate.stop_at=", "study.target=")
+    return [re.sub(bare, r'"\g<0>"', one) if one.startswith(keys) else one for one in overrides]
 
 
 def _refuse_doubles(config_dir: Path) -> None:

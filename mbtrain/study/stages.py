@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,6 +15,9 @@ from mbtrain.study.progress import SweepProgress
 from mbtrain.study.shared import Shared
 from mbtrain.study.tracking import SweepTrackers
 
+if TYPE_CHECKING:
+    from mbtrain.data.prepare import Data
+
 
 class Stopped(Exception):
     """A signal ended the study; the same command goes on."""
@@ -23,7 +27,7 @@ class Stages:
     """Runs what is left of a stage's jobs."""
 
     def __init__(self, path: Path, stop: Stop, console: Console) -> None:
-        self._path, self._stop, self._console = path, stop, console
+        self._path, self._stop, self.console = path, stop, console
         self._shared: list[Shared] = []
         self._cores = 1
 
@@ -54,7 +58,7 @@ class Stages:
         if remaining:
             self.say(f"{stage}: {len(remaining)} runs")
         at_once = 1 if one_at_a_time else self._cores
-        with SweepProgress(remaining, [], SweepTrackers(folder.path, []), self._console) as progress:
+        with SweepProgress(remaining, [], SweepTrackers(folder.path, []), self.console) as progress:
             run_all(remaining, self._process_of, at_once=at_once, stop=self._stop, watcher=progress)
         if self._stop.received is not None:
             self.say("interrupted: the same command goes on")
@@ -62,8 +66,11 @@ class Stages:
 
     def say(self, line: str) -> None:
         """A line for the person."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def data_of(self, job: Job) -> "Data | None":
+        """The job's data where they have been read; None where it has to read its own."""
+        return next((found for one in self._shared if (found := one.data_of(job)) is not None), None)
 
     def _process_of(self, job: Job) -> BaseProcess:
-        data = next((found for one in self._shared if (found := one.data_of(job)) is not None), None)
-        return started(run_job, job, 1, data)
+        return started(run_job, job, 1, self.data_of(job))

@@ -87,19 +87,21 @@ class DryRun:
             return values, weights
 
         seed_iteration(self._seed, mini_batch.iteration.index, mini_batch.device)
-        with self._autocast():
+        with autocast(self._mini_batch.device, self._precision):
             number = mini_batch.num_micro_batches
             result = mean_gradient(mini_batch.micro_batches(), evaluate, self._trained, num_micro_batches=number)
             self._update.set_gradient(result.gradient)
             self._update.step(lr=0.0, num_samples=mini_batch.iteration.size)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        half = HALF.get(self._precision)
-        return nullcontext() if half is None else torch.autocast(self._mini_batch.device.type, dtype=half)
-
     def _wait(self) -> None:
         if self._mini_batch.device.type == "cuda":
             torch.cuda.synchronize(self._mini_batch.device)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """What Lightning's precision plugin puts around a forward pass."""
+    half = HALF.get(precision)
+    return nullcontext() if half is None else torch.autocast(device.type, dtype=half)
 
 
 def clear_memory() -> None:
