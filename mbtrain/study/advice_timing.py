@@ -3,6 +3,7 @@
 import copy
 import shutil
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -57,8 +58,13 @@ class Timing:
                 for cut in list(lengths)[:: 1 if number % 2 == 0 else -1]:
                     self._add_round(cut, lengths[cut])
                     advance(1 / (ROUNDS + 1) / len(lengths))
-            for _ in range(MORE_ROUNDS):
-                for cut in [cut for cut in lengths if not self._has_settled(cut)]:
+            self._add_rounds(lengths, until=time.monotonic() + self._seconds)
+
+    def _add_rounds(self, lengths: Mapping[Cut, int], *, until: float) -> None:
+        """More rounds of the ways whose fastest ones do not agree yet."""
+        for _ in range(MORE_ROUNDS):
+            for cut in [cut for cut in lengths if not self._has_settled(cut)]:
+                if time.monotonic() < until:
                     self._add_round(cut, lengths[cut])
 
     def _add_round(self, cut: Cut, iterations: int) -> None:
