@@ -259,6 +259,7 @@ def _trained(config: Mapping[str, Any], model: nn.Module) -> list[nn.Parameter]:
 
 
 def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optimizer:
+    _trained(config, model)  # what has nothing to train is told by name, not by torch
     node = config["optimizer"]
     offered: dict[str, Any] = {"params": parameter_groups(model, decays_norms=node["decay_norms"])}
     if config["trainer"]["precision"] != "16-mixed":

@@ -11,7 +11,7 @@ from mbtrain.assembly import Assembly
 from mbtrain.finished_run import save_final
 from mbtrain.log.writer import LogWriter
 from mbtrain.optim.sgd_noise import sgd_noise_of
-from mbtrain.outcome import final, outcome
+from mbtrain.outcome import outcome
 from mbtrain.plan.batch_schedule import names_read
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.failed import Failed
@@ -22,6 +22,7 @@ from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
 from mbtrain.training.compiled import CompiledEngine, Step
 from mbtrain.training.finite import Gate, NotFinite, unbounded_buffers
+from mbtrain.training.forward import Forward
 from mbtrain.training.halving import Halving
 from mbtrain.training.loop import LeanFitLoop
 from mbtrain.training.module import MiniBatchModule, Parts
@@ -73,7 +74,6 @@ class Attempt:
             folder.checkpoints, self._clock, every=self._saves(), files=self._files, signals=self._signals
         )
         self._loader = assembly.loader(self._clock)
-        self._console = console
 
     def result(self) -> dict[str, Any]:
         """Train and test; what result.json says. Raises NotFinite where a bad number was found, Failed in a replay."""
@@ -92,8 +92,8 @@ class Attempt:
             )
             module = self._trained(trainer)
             self._files.finish()
-            result = outcome(self._config, assembly, module, trainer, best, self._signals)
-            self._keep(trainer)
+            result = outcome(self._config, assembly, module, trainer, best, self._signals, keep=self._keep)
+            result["chosen"] |= {"engine": self._folder.chosen()["engine"]}
         self._files.raise_error()
         return result
 
@@ -168,14 +168,17 @@ class Attempt:
     def _engine(self) -> CompiledEngine:
         assembly = self._assembly
         step = Step(
-            model=assembly.model,
-            loss=assembly.loss,
-            groups=assembly.groups,
+            forward=Forward(assembly.model, assembly.loss, assembly.groups),
             parameters=[one for one in assembly.model.parameters() if one.requires_grad],
             optimizer=assembly.optimizer,
             clip_norm=self._config["optimizer"]["clip_norm"],
         )
-        return CompiledEngine(step, assembly.compiled_sizes, self._loader.first, self._tell)
+        gives_up = self._run_eagerly if self._config["trainer"]["engine"] == "auto" else None
+        return CompiledEngine(step, assembly.compiled_sizes, self._loader.first, self._tell, gives_up)
+
+    def _run_eagerly(self) -> None:
+        """The code does not trace, and it was not asked to."""
+        self._folder.choose({**self._folder.chosen(), "engine": "eager"})
 
     def _halving(self) -> Halving:
         assembly = self._assembly
@@ -207,9 +210,7 @@ class Attempt:
         return Inspector(
             until=self._inspected,
             run_dir=self._folder.path,
-            model=parts.model,
-            loss=parts.loss,
-            groups=parts.groups,
+            forward=Forward(parts.model, parts.loss, parts.groups),
             optimizer=parts.update.optimizer,
             seed=parts.seed,
             ids_of=self._loader.sample_ids,
@@ -219,11 +220,10 @@ class Attempt:
         every = self._config["checkpoint"]["every"]
         return None if every is None else self._assembly.plan.cadence(Duration.parse(every))
 
-    def _keep(self, trainer: pl.Trainer) -> None:
-        """Keep the final weights, averaged and recalibrated where that is asked for."""
+    def _keep(self) -> None:
+        """Keep the final weights, which are in the model now."""
         assembly, data = self._assembly, self._assembly.data
-        with final(assembly, trainer, self._clock.last.samples_after):
-            save_final(assembly.model, data.normalize, data.input_shape, assembly.num_outputs, self._folder.checkpoints)
+        save_final(assembly.model, data.normalize, data.input_shape, assembly.num_outputs, self._folder.checkpoints)
 
 
 def _tell(console: Console, line: str) -> None:

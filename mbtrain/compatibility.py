@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from mbtrain.data.prepare import Data
-from mbtrain.data.sources import MemorySource
 from mbtrain.losses.contract import Loss, losses_of
 from mbtrain.plan.refused import Refused
 from mbtrain.training.place import Trial, tried
@@ -21,7 +20,7 @@ def name_of(node: Mapping[str, Any]) -> str:
 def try_out(config: Mapping[str, Any], data: Data, model: nn.Module, loss: Loss, num_outputs: int) -> Trial:
     """One sample through model and loss, without a trace: shapes and types go together, or Refused."""
     source = data.train
-    inputs, target = source.slice(0, 1) if isinstance(source, MemorySource) else source.convert(source.fetch([0]))
+    inputs, target = source.read([0])
     was_training = model.training
     try:
         with torch.no_grad():

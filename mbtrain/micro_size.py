@@ -13,6 +13,7 @@ from mbtrain.plan.micro_sizes import MicroSizes, cut_at, halvings
 from mbtrain.plan.refused import Refused
 from mbtrain.training.clock import Clock
 from mbtrain.training.dry_run import DryRun
+from mbtrain.training.forward import Forward
 from mbtrain.training.halving import out_of_memory
 from mbtrain.training.update import Update
 
@@ -57,9 +58,7 @@ def dry_run(assembly: Assembly, size: int) -> DryRun:
     clip_norm = config["optimizer"]["clip_norm"]
     return DryRun(
         loader.first(size),
-        assembly.model,
-        assembly.loss,
-        assembly.groups,
+        Forward(assembly.model, assembly.loss, assembly.groups),
         Update(parameters, assembly.optimizer, clip_norm=clip_norm, ema=assembly.ema),
         seed=config["seed"],
         precision=config["trainer"]["precision"],

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from mbtrain.compatibility import name_of
 from mbtrain.core.recomputation import recompute_blocks
 from mbtrain.data.draw import Draw
 from mbtrain.data.loader import Cut
@@ -41,6 +42,6 @@ def recompute(config: Mapping[str, Any], model: nn.Module) -> None:
     """Have the model's blocks computed again in the backward pass, where the config says so; Refused without blocks."""
     if config["trainer"]["activation_checkpointing"] and not recompute_blocks(model):
         raise Refused(
-            f"trainer.activation_checkpointing=true: model={config['model']['_target_'].rsplit('.', 1)[-1]} has no "
+            f"trainer.activation_checkpointing=true: model={name_of(config['model'])} has no "
             "blocks to compute again: put them into an nn.Sequential or nn.ModuleList"
         )

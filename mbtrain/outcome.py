@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -30,8 +30,13 @@ def outcome(
     trainer: pl.Trainer,
     best: Path,
     signals: Signals,
+    *,
+    keep: Callable[[], None],
 ) -> dict[str, Any]:
-    """Evaluate and describe the run that has just ended; Interrupted by a signal: the last checkpoint has it all."""
+    """Evaluate and describe the run that has just ended; Interrupted by a signal: the last checkpoint has it all.
+
+    `keep` is called where the final weights, averaged and recalibrated as asked for, are in the model.
+    """
     clock, seconds = module.parts.clock, module.parts.recorder.seconds()
     samples = clock.last.samples_seen
     assembly.model.to(assembly.device)
@@ -40,10 +45,11 @@ def outcome(
     # Not where only the final weights are recalibrated: they were validated without it.
     is_same = config["batch_norm"]["recalibrate"] != "end"
     validation = module.parts.validation.results_at(clock.done) if is_same else {}
-    with final(assembly, trainer, samples):
+    with final(assembly, trainer, clock.last.samples_after):
         result |= _evaluate("test", assembly.data.test, assembly, trainer, signals)
         result |= validation or _evaluate("val", assembly.data.validation, assembly, trainer, signals)
         result["weights_sha256"] = weights_sha256(assembly.model)
+        keep()
     if module.parts.validation.best:
         result |= _best(module, assembly, trainer, best, signals)
     if module.parts.scaled.history:

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "compatibility": {"data", "losses", "plan", "training"},
     "assembly": BLOCKS
     | {"compatibility", "observers", "planning", "config", "cutting", "training", "finished_run", "normalisation"},
-    "normalisation": BLOCKS,
+    "normalisation": BLOCKS | {"compatibility"},
     "cutting": {"plan"},
     "micro_size": BLOCKS | {"assembly", "cutting", "training"},
     "thread_count": {"assembly", "log", "micro_size", "plan", "training"},

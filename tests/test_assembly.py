@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from mbtrain import assembly as assembly_module
 from mbtrain.assembly import Assembly, assemble
 from mbtrain.config.check import check
 from mbtrain.config.compose import composed
@@ -194,3 +195,12 @@ def test_regression_reports_its_scores(train: Callable[..., Any]) -> None:
     result = train(*data, "duration=5ep", "dataset.test_fraction=0.2")
     assert result["test/r2"] > 0.5
     assert {"train/loss", "train/mae"} <= set(rows(result.run_dir)[0])
+
+
+def test_model_without_anything_to_train_is_refused_before_its_optimizer_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frozen = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10).requires_grad_(False))
+    monkeypatch.setattr(assembly_module, "build_model", lambda *args, **kwargs: frozen)
+    with pytest.raises(Refused, match="model=Mlp: has no parameter to train"):
+        assemble(composed(QUIET), chosen={})

@@ -81,15 +81,13 @@ def check_same(whole: Path, cut: Path) -> None:
         assert without_times(rows(whole, name)) == without_times(rows(cut, name))
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_ten_kills_at_random_instants_leave_the_run_as_it_would_have_been(
-    fork: Callable[..., int], tmp_path: Path, seed: int
-) -> None:
+def check_ten_kills(fork: Callable[..., int], choice: list[str], tmp_path: Path, *, seed: int) -> None:
+    """A run that is killed ten times at random instants is the run that nobody killed."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert exit_code(fork(f"run_dir={whole}")) == 0
+    assert exit_code(fork(*choice, f"run_dir={whole}")) == 0
     draw, num_killed = random.Random(seed), 0
     while num_killed < 10:
-        child = fork(f"run_dir={cut}")
+        child = fork(*choice, f"run_dir={cut}")
         wait_for_growth(child, cut / "iterations.jsonl")
         time.sleep(draw.uniform(0, 0.05))
         if not is_alive(child):
@@ -97,9 +95,15 @@ def test_ten_kills_at_random_instants_leave_the_run_as_it_would_have_been(
         os.kill(child, signal.SIGKILL)
         assert exit_code(child) == -signal.SIGKILL
         num_killed += 1
-    assert exit_code(fork(f"run_dir={cut}")) == 0
+    assert exit_code(fork(*choice, f"run_dir={cut}")) == 0
     assert num_killed >= 3, "the run was over before it could be killed"
     check_same(whole, cut)
+
+
+def test_ten_kills_at_random_instants_leave_the_run_as_it_would_have_been(
+    fork: Callable[..., int], tmp_path: Path
+) -> None:
+    check_ten_kills(fork, [], tmp_path, seed=1)
 
 
 @pytest.mark.slow

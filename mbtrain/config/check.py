@@ -78,7 +78,8 @@ def _faults_of_options(config: Mapping[str, Any]) -> Iterator[str]:
         for name, value in node.items():
             # Optional keys are options of some classes of a section, the others are the section's own.
             is_ours = f"{key}.{name}" in KEYS and not KEYS[f"{key}.{name}"].is_optional
-            if name not in (*takes, "_target_", "every", "at") and not is_ours:
+            when = ("every", "at") if key.startswith("probe.") else ()
+            if name not in (*takes, "_target_", *when) and not is_ours:
                 hint = nearest(name, takes, prefix=[key])
                 what = f"it takes {', '.join(takes)}" if takes else "it takes none"
                 yield f"{key}.{name}={shown(value)}: {target} has no such option{hint}; {what}"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mbtrain.norm.groups import FrozenBatchNorm, GroupBatchNorm
+from mbtrain.norm.recalibration import Pool
 from mbtrain.plan.batch import num_equal
 from mbtrain.probes.contract import Columns, Rehearsal
 from mbtrain.probes.samples import TrainingSet, fixed_parts
@@ -58,12 +59,13 @@ class BatchNorm:
     def rehearse(self, rehearsal: Rehearsal) -> None:
         """Pool statistics over fixed samples at these weights."""
         running = {name: _running(layer) for name, layer in self._layers.items()}
-        pooled = {name: _Pooled() for name in self._layers}
-        with _hooked(self._layers, pooled):
+        pools = {name: Pool() for name in self._layers}
+        with _hooked(self._layers, {name: _pooling(pool) for name, pool in pools.items()}):
             for part in self._parts:
                 rehearsal.losses(part)
         for name, (mean, variance) in running.items():
-            true_mean, true_variance = pooled[name].statistics()
+            pool = pools[name]
+            true_mean, true_variance = pool.mean, pool.variance * (pool.count - 1) / pool.count
             deviation = (true_variance + self._layers[name].eps).sqrt()
             self._columns[f"bn/{name}/running_mean_error"] = ((mean - true_mean).abs() / deviation).mean()
             ratio = (variance + self._layers[name].eps).sqrt() / deviation
@@ -110,22 +112,13 @@ class _Shifts:
         return self._sums / self._num_samples
 
 
-class _Pooled:
-    """A layer's hook: exact mean and variance over equal groups, by the law of total variance (biased)."""
+def _pooling(pool: Pool) -> Any:
+    """A layer's hook: takes in what goes into it."""
 
-    def __init__(self) -> None:
-        self._means: list[Tensor] = []
-        self._squares: list[Tensor] = []
+    def see(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        pool.add(inputs[0].double())
 
-    def __call__(self, layer: GroupBatchNorm, inputs: tuple[Tensor]) -> None:
-        means, variances = group_statistics(inputs[0].double(), _sizes(layer, inputs[0]))
-        self._means.append(means)
-        self._squares.append(variances + means.square())
-
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """(mean, variance), [channels] each."""
-        mean = torch.cat(self._means).mean(0)
-        return mean, torch.cat(self._squares).mean(0) - mean.square()
+    return see
 
 
 def group_statistics(x: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:

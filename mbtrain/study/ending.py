@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -44,8 +43,7 @@ def end(
 
 def _report(path: Path) -> None:
     """Write the report in a process of its own: it may fail, and changes nothing."""
-    if find_spec("mbtrain.analysis.report") is not None:
-        started(_written, path).join()
+    started(_written, path).join()
 
 
 def _written(path: Path) -> None:

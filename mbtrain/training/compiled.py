@@ -23,13 +23,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mbtrain.core.gradient import mean_gradient
 from mbtrain.data.loader import Cut, Micro, MiniBatch
 from mbtrain.data.sources import MemorySource, Source
-from mbtrain.losses.contract import Loss, losses_of
-from mbtrain.norm.groups import BnGroups
 from mbtrain.optim.clip import clipped, global_norm
 from mbtrain.optim.written_out import Rule, is_known, rule_of
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
+from mbtrain.training.forward import Forward
+from mbtrain.training.kept import KeptState, kept_generators
 
 # More sizes, or micro-batches in one iteration, than these would compile for longer than they run.
 MOST_SIZES, MOST_MICRO_BATCHES = 8, 16
@@ -50,9 +50,7 @@ class Done(NamedTuple):
 class Step:
     """What an iteration computes with; `iterate` is plain torch, run as it is or compiled."""
 
-    model: nn.Module
-    loss: Loss
-    groups: BnGroups
+    forward: Forward
     parameters: Sequence[nn.Parameter]
     optimizer: torch.optim.Optimizer
     clip_norm: float | None
@@ -62,10 +60,9 @@ class Step:
         pairs: list[tuple[Tensor, Tensor]] = []
 
         def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
-            self.groups.sizes = micro.groups
-            output = self.model(micro.inputs)
+            output, values, weights = self.forward(micro)
             pairs.append((output.detach(), micro.target))
-            return losses_of(self.loss, output, micro.target)
+            return values, weights
 
         result = mean_gradient(
             mini_batch.micro_batches(), evaluate, self.parameters, num_micro_batches=mini_batch.num_micro_batches
@@ -78,11 +75,6 @@ class Step:
             rule(gradient, lr)
         return Done(result.loss, result.weight, pairs, norm)
 
-    def state(self) -> list[Tensor]:
-        """Every tensor that an iteration changes in place."""
-        made = [one for state in self.optimizer.state.values() for one in state.values() if isinstance(one, Tensor)]
-        return [*self.parameters, *self.model.buffers(), *made]
-
 
 class CompiledEngine:
     """Runs the iterations whose mini-batch has one of `sizes`; all of them are compiled by `warm_up`."""
@@ -93,8 +85,11 @@ class CompiledEngine:
         sizes: Sequence[int],
         example: Callable[[int], MiniBatch],
         tell: Callable[[str], None],
+        gives_up: Callable[[], None] | None = None,
     ) -> None:
+        """`gives_up` is told where the code does not trace and the run goes on eagerly; None: then it is refused."""
         self._step, self._sizes, self._example, self._tell = step, tuple(sizes), example, tell
+        self._gives_up = gives_up
         self._compiled: dict[int, Callable[[Tensor, Tensor], Done]] = {}
         one = step.parameters[0]
         self._lr = torch.zeros((), dtype=one.dtype, device=one.device)
@@ -113,24 +108,30 @@ class CompiledEngine:
         cache, start = _cache(), time.perf_counter()
         self._tell(f"compiling the iteration: up to some minutes the first time, seconds from {cache} after that")
         rule = rule_of(self._step.optimizer, self._step.parameters)
-        changed = self._step.state()
-        before = [one.detach().clone() for one in changed]
-        with _switches(), torch.random.fork_rng(devices=[]):
+        # After `rule_of`, which makes the optimizer's state: the tensors that are compiled in are those put back.
+        kept = KeptState(self._step.forward.model, self._step.optimizer, None)
+        with _switches(), kept_generators(self._lr.device):
             for size in self._sizes:
                 example = self._example(size)
                 self._compiled[size] = compiled = _compiled(self._step, rule, example)
                 try:
                     compiled(example.indices, self._lr)
                 except Exception as error:
-                    reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
-                    raise Refused(
-                        f"trainer.engine=compiled: torch.compile does not take this run ({reason}): "
-                        "set trainer.engine=eager"
-                    ) from error
-        with torch.no_grad():
-            for one, value in zip(changed, before, strict=True):
-                one.copy_(value)
-        self._tell(f"compiled in {time.perf_counter() - start:.1f} s")
+                    self._compiled.clear()
+                    self._refuse(error)
+                    break
+        kept.put_back()
+        if self._compiled:
+            self._tell(f"compiled in {time.perf_counter() - start:.1f} s")
+
+    def _refuse(self, error: Exception) -> None:
+        reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
+        if self._gives_up is None:
+            raise Refused(
+                f"trainer.engine=compiled: torch.compile does not take this run ({reason}): set trainer.engine=eager"
+            ) from error
+        self._gives_up()
+        self._tell(f"trainer.engine=auto: eager, torch.compile does not take this run ({reason})")
 
 
 def _compiled(step: Step, rule: Rule, example: MiniBatch) -> Callable[[Tensor, Tensor], Done]:

@@ -6,15 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mbtrain.core.gradient import mean_gradient
 from mbtrain.core.out_of_memory import is_out_of_memory
 from mbtrain.core.random import seed_iteration
 from mbtrain.data.loader import Micro, MiniBatch
-from mbtrain.losses.contract import Loss, losses_of
-from mbtrain.norm.groups import BnGroups
 from mbtrain.plan.batch import MicroBatch
+from mbtrain.training.forward import Forward
 from mbtrain.training.kept import KeptState, kept_generators
 from mbtrain.training.update import Update
 
@@ -30,17 +29,15 @@ class DryRun:
     def __init__(
         self,
         mini_batch: MiniBatch,
-        model: nn.Module,
-        loss: Loss,
-        groups: BnGroups,
+        forward: Forward,
         update: Update,
         *,
         seed: int,
         precision: str,
     ) -> None:
-        self._mini_batch, self._model, self._loss, self._groups = mini_batch, model, loss, groups
-        self._update, self._seed, self._precision = update, seed, precision
-        self._trained = [one for one in model.parameters() if one.requires_grad]
+        self._mini_batch, self._forward, self._update = mini_batch, forward, update
+        self._seed, self._precision = seed, precision
+        self._trained = [one for one in forward.model.parameters() if one.requires_grad]
 
     def runs(self, micro_batches: Sequence[MicroBatch]) -> bool:
         """Whether memory is enough for two updates: from the second on the optimizer's state is there all along."""
@@ -59,13 +56,14 @@ class DryRun:
     @contextmanager
     def taken_back(self) -> Iterator[None]:
         """After the block weights, buffers, optimizer and generators are bit for bit what they were."""
-        sizes, state = self._groups.sizes, KeptState(self._model, self._update.optimizer, self._update.ema)
+        groups, update = self._forward.groups, self._update
+        sizes, state = groups.sizes, KeptState(self._forward.model, update.optimizer, update.ema)
         try:
             with kept_generators(self._mini_batch.device):
                 yield
         finally:
             state.put_back()
-            self._groups.sizes = sizes
+            groups.sizes = sizes
             clear_memory()
 
     def _has_done(self, micro_batches: Sequence[MicroBatch]) -> bool:
@@ -84,10 +82,9 @@ class DryRun:
         outputs: list[Tensor] = []  # held to the end, as the run's recorder does
 
         def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
-            self._groups.sizes = micro.groups
-            output = self._model(micro.inputs)
+            output, values, weights = self._forward(micro)
             outputs.append(output.detach())
-            return losses_of(self._loss, output, micro.target)
+            return values, weights
 
         seed_iteration(self._seed, mini_batch.iteration.index, mini_batch.device)
         with autocast(self._mini_batch.device, self._precision):

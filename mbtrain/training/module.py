@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mbtrain.core.gradient import MeanGradient, mean_gradient
 from mbtrain.core.random import seed_iteration
 from mbtrain.data.loader import Micro, MiniBatch
-from mbtrain.losses.contract import Loss, losses_of
+from mbtrain.losses.contract import Loss
 from mbtrain.norm.groups import BnGroups
 from mbtrain.plan.duration import Cadence
 from mbtrain.plan.run import Iteration
@@ -19,6 +19,7 @@ from mbtrain.probes.contract import Columns, Scheduled
 from mbtrain.training.clock import Clock
 from mbtrain.training.compiled import CompiledEngine
 from mbtrain.training.finite import Gate
+from mbtrain.training.forward import Forward
 from mbtrain.training.halving import Halving
 from mbtrain.training.metrics import Scores
 from mbtrain.training.probing import IDLE, Probing, memory, remember
@@ -84,6 +85,7 @@ class MiniBatchModule(pl.LightningModule):
         self.parts, self.inspector = parts, inspector
         self._trained = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
         self._has_buffers = any(True for _ in parts.model.buffers())
+        self._forward = Forward(parts.model, parts.loss, parts.groups)
         self._passes_of = _once if parts.halving is None else parts.halving.passes
         self._before_step: list[Callable[..., Any]] = []
         self._started_at = 0
@@ -118,7 +120,7 @@ class MiniBatchModule(pl.LightningModule):
         extra |= probing.before_update(result, self._trained)
         for hook in self._before_step:
             hook(self.trainer, self, parts.update.optimizer)
-        lr = parts.scaled.lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
+        lr = self._lr(iteration)
         parts.clock.is_touched = True
         updated: bool | Tensor = parts.update.step(lr=lr, num_samples=iteration.size)
         if parts.gate is not None:
@@ -141,16 +143,12 @@ class MiniBatchModule(pl.LightningModule):
 
     def _passes(self, mini_batch: MiniBatch) -> Passes:
         """Forward and backward over the micro-batches; where memory runs out, it is called anew with smaller ones."""
-        # Not self.model: a module looks its parts up slowly.
-        parts, model, loss = self.parts, self.parts.model, self.parts.loss
-        probing = self._probing(mini_batch)
+        parts, forward, probing = self.parts, self._forward, self._probing(mini_batch)
         pairs: list[tuple[Tensor, Tensor]] = []
 
         def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
-            parts.groups.sizes = micro.groups
-            output = model(micro.inputs)
+            output, values, weights = forward(micro)
             pairs.append((output.detach(), micro.target))
-            values, weights = losses_of(loss, output, micro.target)
             probing.see_losses(values, weights)
             return values, weights
 
@@ -169,7 +167,7 @@ class MiniBatchModule(pl.LightningModule):
     def _compiled_step(self, engine: CompiledEngine, mini_batch: MiniBatch) -> None:
         """What training_step does, where one compiled function does most of it."""
         parts, iteration = self.parts, mini_batch.iteration
-        lr = parts.scaled.lr * parts.lr_of(iteration.samples_before + iteration.size / 2)
+        lr = self._lr(iteration)
         seed_iteration(parts.seed, iteration.index, mini_batch.device)
         parts.clock.is_touched = True
         done = engine(mini_batch, lr)
@@ -179,6 +177,10 @@ class MiniBatchModule(pl.LightningModule):
         parts.recorder.add(head, done.loss, done.weight, done.pairs, extra)
         self._count(iteration)
 
+    def _lr(self, iteration: Iteration) -> float:
+        """Of an update: the schedule's value at the middle of its mini-batch."""
+        return self.parts.scaled.lr * self.parts.lr_of(iteration.samples_before + iteration.size / 2)
+
     def _probing(self, mini_batch: MiniBatch) -> Probing:
         """The probes that are due now."""
         parts = self.parts
@@ -187,7 +189,7 @@ class MiniBatchModule(pl.LightningModule):
             return IDLE
 
         def rehearsal() -> Rehearsal:
-            return Rehearsal(mini_batch, parts.model, parts.loss, parts.groups, self._trained, seed=parts.seed)
+            return Rehearsal(mini_batch, self._forward, self._trained, seed=parts.seed)
 
         size = mini_batch.num_micro_batches
         return Probing(due, rehearsal, mini_batch.iteration, size, waited_s=mini_batch.waited_s)

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from mbtrain.core.gradient import MeanGradient, Observer, mean_gradient
 from mbtrain.core.random import seed_iteration
 from mbtrain.data.loader import Micro, MiniBatch
-from mbtrain.losses.contract import Loss, losses_of
-from mbtrain.norm.groups import BnGroups
 from mbtrain.plan.batch import MicroBatch
+from mbtrain.training.forward import Forward
+from mbtrain.training.kept import KeptBuffers
 
 
 class Rehearsal:
@@ -20,18 +19,16 @@ class Rehearsal:
     def __init__(
         self,
         mini_batch: MiniBatch,
-        model: nn.Module,
-        loss: Loss,
-        groups: BnGroups,
+        forward: Forward,
         parameters: Sequence[nn.Parameter],
         *,
         seed: int,
     ) -> None:
-        self.model, self.parameters = model, parameters
+        self.model, self.parameters = forward.model, parameters
         self.num_samples = mini_batch.iteration.size
-        self._mini_batch, self._loss, self._groups, self._seed = mini_batch, loss, groups, seed
+        self._mini_batch, self._forward, self._seed = mini_batch, forward, seed
         self._put_back: list[Callable[[], object]] = []
-        self._are_buffers_kept = False
+        self._buffers: KeptBuffers | None = None
         self._keep_generators()
         self._keep_modes()
 
@@ -44,11 +41,8 @@ class Rehearsal:
     def losses(self, part: Micro, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
         """(values, weights or None) of a part's samples."""
         self._keep_buffers()
-        self._groups.sizes = part.groups
-        output = (
-            self.model(part.inputs) if weights is None else functional_call(self.model, dict(weights), (part.inputs,))
-        )
-        return losses_of(self._loss, output, part.target)
+        _, values, shares = self._forward(part, weights)
+        return values, shares
 
     def mean_gradient(self, size: int | None = None, *, observers: Sequence[Observer] = ()) -> MeanGradient:
         """Loss, mean gradient and weight of the mini-batch."""
@@ -84,8 +78,7 @@ class Rehearsal:
 
     def _keep_buffers(self) -> None:
         """Before the first pass: they cost a copy."""
-        if self._are_buffers_kept:
-            return
-        self._are_buffers_kept = True
-        buffers = [(one, one.clone()) for one in self.model.buffers()]
-        self._put_back.append(lambda: [one.copy_(kept) for one, kept in buffers])
+        if self._buffers is None:
+            self._buffers = KeptBuffers(self.model)
+            self._buffers.keep()
+            self._put_back.append(self._buffers.put_back)

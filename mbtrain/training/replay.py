@@ -12,12 +12,11 @@ from mbtrain.core.gradient import MeanGradient
 from mbtrain.core.random import seed_iteration
 from mbtrain.data.loader import MiniBatch
 from mbtrain.log.files import replace
-from mbtrain.losses.contract import Loss, losses_of
-from mbtrain.norm.groups import BnGroups
 from mbtrain.plan.failed import Failed
 from mbtrain.plan.run import Iteration
 from mbtrain.training.checkpoint import newest
 from mbtrain.training.finite import are_finite, unbounded_buffers
+from mbtrain.training.forward import Forward
 
 FILE = "nonfinite.json"
 SHOWN = 8
@@ -34,17 +33,15 @@ class Inspector:
         *,
         until: int,
         run_dir: Path,
-        model: nn.Module,
-        loss: Loss,
-        groups: BnGroups,
+        forward: Forward,
         optimizer: torch.optim.Optimizer,
         seed: int,
         ids_of: Callable[[Iteration], Sequence[int]],
     ) -> None:
-        self._until, self._run_dir, self._model, self._loss = until, run_dir, model, loss
-        self._groups, self._optimizer, self._seed, self._ids_of = groups, optimizer, seed, ids_of
-        self._named = {name: one for name, one in model.named_parameters() if one.requires_grad}
-        self._unbounded = unbounded_buffers(model)
+        self._until, self._run_dir, self._forward, self._model = until, run_dir, forward, forward.model
+        self._optimizer, self._seed, self._ids_of = optimizer, seed, ids_of
+        self._named = {name: one for name, one in self._model.named_parameters() if one.requires_grad}
+        self._unbounded = unbounded_buffers(self._model)
         self._weights: list[Tensor] = []
 
     def see_gradient(self, mini_batch: MiniBatch, result: MeanGradient) -> None:
@@ -107,8 +104,7 @@ class Inspector:
         try:
             seed_iteration(self._seed, mini_batch.iteration.index, mini_batch.device)
             for number, micro in enumerate(mini_batch.micro_batches()):
-                self._groups.sizes = micro.groups
-                values, _ = losses_of(self._loss, self._model(micro.inputs), micro.target)
+                values = self._forward(micro).values
                 good = _finite_rows(values) & _finite_rows(micro.inputs)
                 positions = mini_batch.positions(number)
                 places += [positions[row] for row in torch.nonzero(~good).flatten().tolist()]

@@ -1,9 +1,5 @@
 """Every batch schedule trains, sees each sample once an epoch, and survives kills bit-exactly."""
 
-import os
-import random
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +8,7 @@ import pytest
 
 from mbtrain.plan.refused import Refused
 from tests.conftest import rows
-from tests.test_kills import check_same, exit_code, is_alive, wait_for_growth
+from tests.test_kills import check_ten_kills
 from tests.test_kills import fork as fork  # a fixture
 from tests.training.test_resume import check_same_run, train_with_kills
 
@@ -64,21 +60,7 @@ def test_workers_that_have_gone_ahead_fetch_again_where_results_move_the_size(tr
 def test_ten_kills_leave_the_run_as_it_would_have_been(
     fork: Callable[..., int], tmp_path: Path, choice: list[str]
 ) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert exit_code(fork(*choice, f"run_dir={whole}")) == 0
-    draw, num_killed = random.Random(3), 0
-    while num_killed < 10:
-        child = fork(*choice, f"run_dir={cut}")
-        wait_for_growth(child, cut / "iterations.jsonl")
-        time.sleep(draw.uniform(0, 0.05))
-        if not is_alive(child):
-            break
-        os.kill(child, signal.SIGKILL)
-        assert exit_code(child) == -signal.SIGKILL
-        num_killed += 1
-    assert exit_code(fork(*choice, f"run_dir={cut}")) == 0
-    assert num_killed >= 3, "the run was over before it could be killed"
-    check_same(whole, cut)
+    check_ten_kills(fork, choice, tmp_path, seed=3)
 
 
 def test_longer_run_with_the_same_sizes_so_far_goes_on(train: Callable[..., Any], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mbtrain.plan.refused import Refused
+from mbtrain.training import compiled
 from tests.conftest import QUIET, final_weights, relative_difference, rows, without_times
 from tests.training.test_resume import check_same_run, train_with_kills
 
@@ -31,13 +32,13 @@ GHOSTS = ["model=cnn", "model.channels=[4,8]", "batch.micro_size=64", "batch_nor
     ids=["draws", "ghosts"],
 )
 def test_agrees_with_the_eager_engine(train: Callable[..., Any], options: list[str]) -> None:
-    compiled = train(*LENGTH, "trainer.precision=64-true", *options)
+    graph = train(*LENGTH, "trainer.precision=64-true", *options)
     eager = train(*LENGTH, "trainer.precision=64-true", *options, "trainer.engine=eager")
-    ours, theirs = (final_weights(one.run_dir) for one in (compiled, eager))
+    ours, theirs = (final_weights(one.run_dir) for one in (graph, eager))
     assert max(relative_difference(ours[name].double(), theirs[name].double()) for name in theirs) <= 1e-11
-    assert compiled["chosen"]["engine"] == "compiled"
+    assert graph["chosen"]["engine"] == "compiled"
     # Batch norm's count of mini-batches is among the weights: compiling has trained nothing.
-    for mine, other in zip(*(without_times(rows(one.run_dir)) for one in (compiled, eager)), strict=True):
+    for mine, other in zip(*(without_times(rows(one.run_dir)) for one in (graph, eager)), strict=True):
         assert mine == pytest.approx(other, rel=1e-10)
 
 
@@ -75,3 +76,29 @@ def test_auto_is_eager_where_the_run_is_short_and_says_so(train: Callable[..., A
     result = train("trainer.engine=auto", "duration=1it", is_quiet=False)
     assert result["chosen"]["engine"] == "eager"
     assert "too short to pay for compiling" in capsys.readouterr().err
+
+
+class Untraceable(torch.nn.Module):
+    """Looks at a number on the host."""
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(64, num_outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x.flatten(1))
+        return y if y.sum().item() > 0 else y + 0
+
+
+def test_code_that_does_not_trace_is_refused_where_compiling_was_asked_for_and_eager_where_it_was_not(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(compiled, "WORTH_COMPILING", 1)
+    own = [f"model._target_={__name__}.Untraceable", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
+    with pytest.raises(Refused, match="torch.compile does not take this run"):
+        train("trainer.engine=compiled", *own)
+    run = train("trainer.engine=auto", *own, is_quiet=False)
+    assert (
+        run["chosen"]["engine"] == "eager" and "eager, torch.compile does not take this run" in capsys.readouterr().err
+    )
+    assert run["weights_sha256"] == train("trainer.engine=eager", *own)["weights_sha256"]
