@@ -30,7 +30,7 @@ class Update:
         self._direct = DirectStep(optimizer)
         places = {id(one): place for place, one in enumerate(self._parameters)}
         self._order = [places[id(one)] for group in optimizer.param_groups for one in group["params"]]
-        self._is_shown = False
+        self._is_assigned = False
         self._is_direct = self._direct.is_possible and scaler is None
         if scaler is not None:
             optimizer.register_step_post_hook(self._note_step)
@@ -56,10 +56,10 @@ class Update:
         self._gradient = gradient
         if is_shown or not self._is_direct:
             self._assign(gradient)
-        elif self._is_shown:
+        elif self._is_assigned:
             # What was shown before is over, and its memory is free.
             self._assign([None] * len(self._parameters))
-        self._is_shown = is_shown
+            self._is_assigned = False
         return norm
 
     def step(self, *, lr: float, num_samples: int) -> bool:
@@ -88,6 +88,7 @@ class Update:
             self.ema.update(num_samples)
 
     def _assign(self, gradient: Gradient) -> None:
+        self._is_assigned = True
         for parameter, one in zip(self._parameters, gradient, strict=True):
             parameter.grad = one
 
