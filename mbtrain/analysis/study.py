@@ -160,8 +160,10 @@ def _sections(study: Mapping[str, Any], found: Sequence[Contrast], runs: Mapping
     for name in study["cases"]:
         mine = [one for one in found if one.case == name]
         yield Section(name, [" ".join(study["cases"][name]["overrides"])], panels=list(_panels(mine)))
-    if study["columns"]:
-        yield columns_section(study, runs)
+    losses = {one.case: one.losses for one in found if one.budget == study["budget"]}
+    beside = columns_section(study, runs, losses)
+    if beside is not None:
+        yield beside
     yield sensitivity_section(study)
     yield Section("Learning rates", ["Chosen by the mean validation loss of the tuning seeds."], tables=[_rates(study)])
     if study["budget"] == "time":

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mbtrain.analysis.arms import Values, columns_of, order_panel
 from mbtrain.analysis.charts import Lines, Panel, Series
 from mbtrain.analysis.section import Section
 from mbtrain.analysis.statistics import finite_mean_interval
@@ -14,18 +16,37 @@ from mbtrain.analysis.trajectory import Trajectory
 
 # A learning rate serves where its loss is within so much of the arm's best.
 USABLE = 1.1
+# Each rate that was tried, rising, with its loss; None where it diverged.
+Tried = Sequence[tuple[float, float | None]]
 
 
-def columns_section(study: Mapping[str, Any], runs: Mapping[str, Trajectory]) -> Section:
-    """A row an arm: the mean of each column that the study names, over the runs that have it."""
-    rows = []
+def columns_section(
+    study: Mapping[str, Any], runs: Mapping[str, Trajectory], losses: Mapping[str, Values]
+) -> Section | None:
+    """A row an arm: the mean of each column that the study names; and what moves with the arms' numbers.
+
+    `losses` are by case and arm, at the study's budget. None where the study names nothing and its arms have no order.
+    """
+    by_case = {name: columns_of(case, study["columns"], runs) for name, case in study["cases"].items()}
+    columns = list(dict.fromkeys(column for own in by_case.values() for column in own))
+    rows, panels = [], []
     for name, case in study["cases"].items():
-        for arm, folders in case["runs"].items():
-            own = [runs[one].columns for one in folders]
-            values = [[one.get(column, math.nan) for one in own] for column in study["columns"]]
-            finite = [[one for one in column if math.isfinite(one)] for column in values]
-            rows.append([word(name), word(arm), *(with_interval(finite_mean_interval(one)) for one in finite)])
-    return Section("Beside the loss", tables=[Table(["case", "arm", *study["columns"]], rows)])
+        own = by_case[name]
+        panel = order_panel(name, {"validation loss": losses[name], **own}, case["batch_sizes"])
+        panels += [] if panel is None else [panel]
+        for arm in case["runs"]:
+            cells = [own.get(column, {}).get(arm) for column in columns]
+            rows.append([word(name), word(arm), *map(_cell, cells)])
+    if not columns and not panels:
+        return None
+    trained = any(one.startswith("train/") for one in columns)
+    told = ["train/ is the mean over the last epoch's mini-batches, taken while the weights moved."] if trained else []
+    tables = [Table(["case", "arm", *columns], rows)] if columns else []
+    return Section("Beside the loss", told, panels, tables)
+
+
+def _cell(values: Sequence[float] | None) -> Value:
+    return word("") if values is None else with_interval(finite_mean_interval(values))
 
 
 def sensitivity_section(study: Mapping[str, Any]) -> Section:
@@ -35,42 +56,71 @@ def sensitivity_section(study: Mapping[str, Any]) -> Section:
         series = [line for arm, tried in case["tuning"].items() if (line := _line(arm, tried)) is not None]
         if series:
             title = f"{name}: loss against learning rate"
-            chart = Lines(f"{name}-rates", title, "learning rate", "loss", series, is_x_log=True, is_y_log=True)
+            note = "A cross at the top: a rate at which that arm diverged." if any(len(s.lost) for s in series) else ""
+            chart = Lines(f"{name}-rates", title, "learning rate", "loss", series, note, is_x_log=True, is_y_log=True)
             panels.append(Panel([chart]))
         for arm, tried in case["tuning"].items():
-            low, high, num_diverged = usable(tried)
-            rows.append([word(name), word(arm), number(low), number(high), Value(f"{high / low:.3g} x", high / low)])
-            rows[-1].append(number(float(num_diverged)))
+            num_diverged = sum(loss is None for _, loss in tried)
+            rows.append([word(name), word(arm), *_width(usable(tried)), number(float(num_diverged))])
     columns = ["case", "arm", "lowest that serves", "highest", "range", "rates that diverged"]
     told = (
-        f"Mean validation loss of the tuning seeds and a standard error. A rate serves where that is within "
-        f"{USABLE - 1:.0%} of the arm's best; rates that diverged are not drawn."
+        "Mean validation loss of the tuning seeds and a standard error. A rate serves where that is within "
+        f"{100 * (USABLE - 1):.0f} % of the arm's best; the range ends on the straight line (in the rate's logarithm) "
+        "to the next rate that was tried, or at the last before one that diverged. At least: the grid ends first."
     )
     return Section("Loss against learning rate", [told], panels, [Table(columns, rows)])
 
 
-def usable(tried: Sequence[tuple[float, float | None]]) -> tuple[float, float, int]:
-    """The lowest and highest rate, without a gap, around the best that serve, and how many rates diverged.
+@dataclass(frozen=True)
+class Usable:
+    """The range of rates around an arm's best that serve; `is_open` where the grid ends before the range does."""
 
-    >>> usable([(0.1, 0.5), (0.2, 0.4), (0.4, 0.42), (0.8, None)])
-    (0.2, 0.4, 1)
+    low: float
+    high: float
+    is_open: bool
+
+
+def usable(tried: Tried) -> Usable | None:
+    """The range without a gap around the best; None where all diverged.
+
+    >>> usable([(0.1, None), (0.2, 0.4), (0.4, 0.42), (0.8, None)])
+    Usable(low=0.2, high=0.4, is_open=False)
     """
-    finite = [(rate, loss) for rate, loss in sorted(tried) if loss is not None]
-    if not finite:
-        return math.nan, math.nan, len(tried)
-    best = min(range(len(finite)), key=lambda place: finite[place][1])
-    most = USABLE * finite[best][1]
-    low = high = best
-    while low > 0 and finite[low - 1][1] <= most:
-        low -= 1
-    while high < len(finite) - 1 and finite[high + 1][1] <= most:
-        high += 1
-    return finite[low][0], finite[high][0], len(tried) - len(finite)
+    rates, losses = [rate for rate, _ in tried], [math.inf if loss is None else loss for _, loss in tried]
+    least = min(losses, default=math.inf)
+    if math.isinf(least):
+        return None
+    best = losses.index(least)
+    low, is_low_open = _end(rates[best::-1], losses[best::-1])
+    high, is_high_open = _end(rates[best:], losses[best:])
+    return Usable(low, high, is_low_open or is_high_open)
 
 
-def _line(arm: str, tried: Sequence[tuple[float, float | None]]) -> Series | None:
-    finite = [(rate, loss) for rate, loss in sorted(tried) if loss is not None]
+def _end(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, bool]:
+    """Where the losses, going out from the best, cross what serves; and whether they never did."""
+    most = USABLE * losses[0]
+    beyond = next((place for place, loss in enumerate(losses) if loss > most), None)
+    if beyond is None:
+        return rates[-1], True
+    last = beyond - 1
+    if math.isinf(losses[beyond]):
+        return rates[last], False
+    share = (most - losses[last]) / (losses[beyond] - losses[last])
+    return rates[last] * (rates[beyond] / rates[last]) ** share, False
+
+
+def _width(found: Usable | None) -> tuple[Value, Value, Value]:
+    if found is None:
+        return number(math.nan), number(math.nan), number(math.nan)
+    factor = found.high / found.low
+    told = f"{'at least ' if found.is_open else ''}{factor:.3g} x"
+    return number(found.low), number(found.high), Value(told, factor)
+
+
+def _line(arm: str, tried: Tried) -> Series | None:
+    finite = [(rate, loss) for rate, loss in tried if loss is not None]
     if not finite:
         return None
     rates, losses = map(np.array, zip(*finite, strict=True))
-    return Series(arm, rates, losses, has_dots=True)
+    lost = np.array([rate for rate, loss in tried if loss is None], dtype=np.float64)
+    return Series(arm, rates, losses, has_dots=True, lost=lost)

@@ -11,7 +11,6 @@ import pytest
 from mbtrain.analysis.__main__ import main
 from mbtrain.analysis.budgets import losses_by_budget
 from mbtrain.analysis.study import contrasts, write_study
-from mbtrain.analysis.study_sections import usable
 from mbtrain.analysis.trajectory import Trajectory, trajectories, trajectory
 
 BUDGETS = ["time", "samples", "updates"]
@@ -157,8 +156,3 @@ def test_columns_that_the_study_names_stand_beside_the_loss(study: dict[str, Any
     write_study(tmp_path)
     text = (tmp_path / "report" / "study.md").read_text()
     assert "## Beside the loss" in text and "| digits | step | 168, n = 5 |" in text
-
-
-def test_range_of_rates_that_serve_has_no_gap() -> None:
-    tried = [(0.1, 0.41), (0.2, 0.6), (0.4, 0.43), (0.8, 0.4), (1.6, 0.44), (3.2, 0.45), (6.4, None)]
-    assert usable(tried) == (0.4, 1.6, 1)
