@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import mbtrain
+from tests.forked import Forked
 from tests.memory import memory as memory  # a fixture
 
 torch.set_num_threads(1)
@@ -39,6 +41,21 @@ def train(tmp_path: Path) -> Callable[..., Any]:
         return mbtrain.run([*QUIET, *own, *overrides], **kwargs)
 
     return run
+
+
+@pytest.fixture
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Forked]]:
+    """Start a function that gives an exit code in a forked process; what is left of it is killed at the end."""
+    folder, processes = tmp_path_factory.mktemp("said"), []
+
+    def start(act: Callable[[], int], **environ: str) -> Forked:
+        processes.append(Forked(act, folder / f"{len(processes)}.txt", environ))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with suppress(ProcessLookupError, ChildProcessError):
+            process.kill()
 
 
 def rows(run_dir: Path, name: str = "iterations") -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from mbtrain.__main__ import exit_code
 from mbtrain.config.driver import conf_dir
+from tests.forked import Forked
 
 QUIET = ["tracker=none", "trainer.threads=1", "trainer.accelerator=cpu", "trainer.progress=false", "duration=2it"]
 MBTRAIN = [sys.executable, "-m", "mbtrain"]
@@ -205,11 +205,10 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-@pytest.mark.slow
-def test_a_run_ends_with_0_and_a_table(folder: Path) -> None:
-    done = run(*QUIET, "run_dir=a")
-    assert done.returncode == 0, done.stderr
-    assert "test accuracy" in done.stderr and "Error" not in done.stderr
+def test_a_run_ends_with_0_and_a_table(forked: Callable[..., Forked], folder: Path) -> None:
+    code, said = forked(lambda: exit_code([*QUIET, "run_dir=a"])).ended()
+    assert code == 0, said
+    assert "test accuracy" in said and "Error" not in said
     assert [one.name for one in folder.iterdir()] == ["a"]
 
 
@@ -231,24 +230,19 @@ def test_what_needs_the_model_is_refused_before_the_first_iteration(
     assert len(err.splitlines()) == 1 and list(folder.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_an_interrupt_ends_with_128_and_its_number(folder: Path) -> None:
-    command = [*MBTRAIN, *QUIET, "run_dir=a", "duration=1000000it"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    log = folder / "a" / "iterations.jsonl"
-    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 128 + signal.SIGTERM
+def test_an_interrupt_ends_with_128_and_its_number(forked: Callable[..., Forked], folder: Path) -> None:
+    process = forked(lambda: exit_code([*QUIET, "run_dir=a", "duration=1000000it"]))
+    process.wait_for(folder / "a" / "iterations.jsonl")
+    process.signal(signal.SIGTERM)
+    code, said = process.ended()
+    assert code == 128 + signal.SIGTERM
     assert "mbtrain resume=a" in said and "Traceback" not in said
 
 
-@pytest.mark.slow
-def test_a_sweep_has_a_folder_for_each_job(folder: Path) -> None:
-    done = run("-m", "batch.size=32,64", "seed=0,1", "sweep_dir=s", *QUIET)
-    assert done.returncode == 0, done.stderr
+def test_a_sweep_has_a_folder_for_each_job(forked: Callable[..., Forked], folder: Path) -> None:
+    words = ["-m", "batch.size=32,64", "seed=0,1", "sweep_dir=s", *QUIET]
+    code, said = forked(lambda: exit_code(words)).ended()
+    assert code == 0, said
     folders = sorted(file.parent.name for file in (folder / "s").glob("*/status.json"))
     assert len(folders) == 4
     for size, seed in [(32, 0), (32, 1), (64, 0), (64, 1)]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from mbtrain.__main__ import exit_code
 from mbtrain.plan.refused import Refused
 from mbtrain.training.checkpoint import newest
 from mbtrain.training.sealed import is_sealed
 from tests.conftest import QUIET, rows, without_times
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
-LENGTH = ["duration=60ep", "batch.size=16", "checkpoint.every=20it", "model.hidden=[16]", "validate.every=null"]
+LENGTH = ["duration=15ep", "batch.size=16", "checkpoint.every=20it", "model.hidden=[16]", "validate.every=null"]
 Mount = Callable[..., Path]
 
 
@@ -43,24 +44,24 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def command(run_dir: Path, *overrides: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    words = [sys.executable, "-m", "mbtrain", *QUIET, *LENGTH, *overrides, f"run_dir={run_dir}"]
-    return subprocess.run(words, capture_output=True, text=True, env=os.environ | environ)
+def run(run_dir: Path, *overrides: str) -> Callable[[], int]:
+    """The command line of a run."""
+    return lambda: exit_code([*QUIET, *LENGTH, *overrides, f"run_dir={run_dir}"])
 
 
 def test_full_disk_is_told_in_one_line_and_the_run_goes_on_once_there_is_room(
-    train: Callable[..., Any], mount: Mount
+    forked: Callable[..., Forked], train: Callable[..., Any], mount: Mount
 ) -> None:
     folder = mount("small", "size=200k")
-    failed = command(folder / "run")
-    assert failed.returncode == 1 and "Traceback" not in failed.stderr
-    assert "No space left on device under" in failed.stderr and "resume=" in failed.stderr
+    code, said = forked(run(folder / "run")).ended()
+    assert code == 1 and "Traceback" not in said
+    assert "No space left on device under" in said and "resume=" in said
     saved = newest(folder / "run" / "checkpoints")
     assert saved and all(is_sealed(path) for path in saved)
     assert all(line.endswith("}") for line in (folder / "run" / "iterations.jsonl").read_text().splitlines())
     mount("small", "size=50m")
-    done = command(folder / "run")
-    assert done.returncode == 0 and "going on after iteration" in done.stderr
+    code, said = forked(run(folder / "run")).ended()
+    assert code == 0 and "going on after iteration" in said
     whole = train(*LENGTH)
     assert json.loads((folder / "run" / "result.json").read_text())["weights_sha256"] == whole["weights_sha256"]
     assert without_times(rows(folder / "run")) == without_times(rows(whole.run_dir))
@@ -74,14 +75,11 @@ def test_folder_that_cannot_be_written_is_refused_at_the_start(train: Callable[.
 
 
 def test_kills_during_a_save_with_the_temporary_folder_elsewhere_leave_no_damaged_file(
-    tmp_path: Path, mount: Mount
+    forked: Callable[..., Forked], tmp_path: Path, mount: Mount
 ) -> None:
     elsewhere, run_dir = mount("elsewhere", "size=50m"), tmp_path / "run"
-    words = [sys.executable, "-m", "mbtrain", *QUIET, *LENGTH, "checkpoint.every=1it", "model.hidden=[2000]"]
     for _ in range(3):
-        process = subprocess.Popen(
-            [*words, f"run_dir={run_dir}"], env=os.environ | {"TMPDIR": str(elsewhere)}, stderr=subprocess.DEVNULL
-        )
+        process = forked(run(run_dir, "checkpoint.every=1it", "model.hidden=[2000]"), TMPDIR=str(elsewhere))
         checkpoints = run_dir / "checkpoints"
         before = len(newest(checkpoints)) and newest(checkpoints)[0].name
         deadline = time.monotonic() + 60
@@ -89,8 +87,7 @@ def test_kills_during_a_save_with_the_temporary_folder_elsewhere_leave_no_damage
             saved = newest(checkpoints)
             if saved and saved[0].name != before and list(checkpoints.glob(".*.tmp")):
                 break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
         assert newest(checkpoints) and all(is_sealed(path) for path in newest(checkpoints))
     assert not list(elsewhere.iterdir())
 

@@ -21,7 +21,7 @@ from mbtrain.training.signals import Interrupted
 from tests.conftest import QUIET, rows, without_times
 
 LENGTH = [
-    "duration=40ep",
+    "duration=10ep",
     "batch.size=16",
     "model.dropout=0.1",
     "checkpoint.every=13it",
@@ -81,10 +81,8 @@ def check_same(whole: Path, cut: Path) -> None:
         assert without_times(rows(whole, name)) == without_times(rows(cut, name))
 
 
-def check_ten_kills(fork: Callable[..., int], choice: list[str], tmp_path: Path, *, seed: int) -> None:
+def check_ten_kills(fork: Callable[..., int], choice: list[str], whole: Path, cut: Path, *, seed: int) -> None:
     """A run that is killed ten times at random instants is the run that nobody killed."""
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert exit_code(fork(*choice, f"run_dir={whole}")) == 0
     draw, num_killed = random.Random(seed), 0
     while num_killed < 10:
         child = fork(*choice, f"run_dir={cut}")
@@ -100,23 +98,29 @@ def check_ten_kills(fork: Callable[..., int], choice: list[str], tmp_path: Path,
     check_same(whole, cut)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run that nobody killed."""
+    return mbtrain.run([*QUIET, *LENGTH, f"run_dir={tmp_path_factory.mktemp('whole')}"]).run_dir
+
+
 def test_ten_kills_at_random_instants_leave_the_run_as_it_would_have_been(
-    fork: Callable[..., int], tmp_path: Path
+    fork: Callable[..., int], whole: Path, tmp_path: Path
 ) -> None:
-    check_ten_kills(fork, [], tmp_path, seed=1)
+    check_ten_kills(fork, [], whole, tmp_path / "cut", seed=1)
 
 
 @pytest.mark.slow
-def test_killed_command_goes_on_when_given_again(tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    command = [sys.executable, "-m", "mbtrain", *QUIET, *LENGTH]
-    subprocess.run([*command, f"run_dir={whole}"], check=True, capture_output=True)
-    process = subprocess.Popen([*command, f"run_dir={cut}"], stderr=subprocess.DEVNULL)
+def test_command_goes_on_in_a_new_process_after_a_kill(fork: Callable[..., int], whole: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    child = fork(f"run_dir={cut}")
     while not list((cut / "checkpoints").glob("iteration-*")):
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    subprocess.run([*command, f"run_dir={cut}"], check=True, capture_output=True)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    assert exit_code(child) == -signal.SIGKILL
+    command = [sys.executable, "-m", "mbtrain", *QUIET, *LENGTH, f"run_dir={cut}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "going on after iteration" in done.stderr
     check_same(whole, cut)
 
 

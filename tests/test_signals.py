@@ -3,8 +3,6 @@
 import os
 import signal
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,62 +10,52 @@ from typing import Any
 
 import pytest
 
+from mbtrain import outcome
+from mbtrain.__main__ import exit_code
+from mbtrain.training import checkpoint
 from mbtrain.training.checkpoint import newest
 from mbtrain.training.module import MiniBatchModule
 from mbtrain.training.requeue import requeue
 from tests.conftest import QUIET, rows, without_times
+from tests.forked import Forked
 
 LONG = ["duration=2000ep", "batch.size=16", "checkpoint.every=50it"]
 
 
-def start(run_dir: Path, *overrides: str, **environ: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "mbtrain", *QUIET, *overrides, f"run_dir={run_dir}"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environ)
+def run(run_dir: Path, *overrides: str) -> Callable[[], int]:
+    """The command line of a run."""
+    return lambda: exit_code([*QUIET, *overrides, f"run_dir={run_dir}"])
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def test_second_interrupt_ends_at_once(forked: Callable[..., Forked], tmp_path: Path) -> None:
+    def on_a_slow_disk() -> int:
+        # It takes for ever: the first Ctrl-C would wait for it.
+        checkpoint.write_sealed = lambda *_: time.sleep(100)
+        return run(tmp_path, *LONG)()
 
-
-def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    _, err = process.communicate(timeout=60)
-    return process.returncode, err
-
-
-@pytest.mark.slow
-def test_second_interrupt_ends_at_once(tmp_path: Path) -> None:
-    # A disk that takes for ever: the first Ctrl-C would wait for it.
-    (tmp_path / "slow.py").write_text(
-        "import time, sys\nfrom mbtrain.training import checkpoint\n"
-        "checkpoint.write_sealed = lambda *_: time.sleep(100)\n"
-        "from mbtrain.__main__ import main\nmain()\n"
-    )
-    run_dir = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, tmp_path / "slow.py", *QUIET, *LONG, f"run_dir={run_dir}"])
-    wait_for(lambda: (run_dir / "iterations.jsonl").exists() and (run_dir / "iterations.jsonl").stat().st_size)
-    process.send_signal(signal.SIGINT)
+    process = forked(on_a_slow_disk)
+    process.wait_for(tmp_path / "iterations.jsonl")
+    process.signal(signal.SIGINT)
     time.sleep(0.5)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == -signal.SIGINT
+    assert process.is_alive()
+    process.signal(signal.SIGINT)
+    assert process.exit_code() == -signal.SIGINT
 
 
-@pytest.mark.slow
 def test_signal_in_the_final_evaluation_is_heeded_and_the_run_then_ends_the_same(
-    train: Callable[..., Any], tmp_path: Path
+    forked: Callable[..., Forked], train: Callable[..., Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "signalled.py").write_text(
-        "import os, signal\nfrom mbtrain import outcome\n"
-        "heeding = outcome._heeding\n"
-        "def early(batches, signals):\n    os.kill(os.getpid(), signal.SIGTERM)\n    return heeding(batches, signals)\n"
-        "outcome._heeding = early\n"
-        "from mbtrain.__main__ import main\nmain()\n"
-    )
-    command = [*QUIET, "duration=1ep", f"run_dir={tmp_path}/run"]
-    assert subprocess.run([sys.executable, tmp_path / "signalled.py", *command]).returncode == 128 + signal.SIGTERM
+    def signalled() -> int:
+        heeding = outcome._heeding
+
+        def early(batches: Any, signals: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return heeding(batches, signals)
+
+        outcome._heeding = early
+        return run(tmp_path / "run", "duration=1ep")()
+
+    assert forked(signalled).exit_code() == 128 + signal.SIGTERM
     assert (tmp_path / "run" / "status.json").read_text().count("interrupted")
     result, whole = train("duration=1ep", f"run_dir={tmp_path}/run"), train("duration=1ep")
     assert result["weights_sha256"] == whole["weights_sha256"] and result["test/loss"] == whole["test/loss"]
@@ -94,18 +82,17 @@ SLURM = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "is_asked"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
 def test_slurm_s_signal_requeues_the_job_after_the_checkpoint(
-    tmp_path: Path, scontrol: Path, number: signal.Signals, is_asked: bool
+    forked: Callable[..., Forked], tmp_path: Path, scontrol: Path, number: signal.Signals, is_asked: bool
 ) -> None:
     run_dir, path = tmp_path / "run", f"{scontrol.parent}/bin:{os.environ['PATH']}"
-    process = start(run_dir, *LONG, PATH=path, **SLURM)
-    wait_for(lambda: (run_dir / "iterations.jsonl").exists() and (run_dir / "iterations.jsonl").stat().st_size)
-    process.send_signal(number)
-    code, err = ended(process)
+    process = forked(run(run_dir, *LONG), PATH=path, **SLURM)
+    process.wait_for(run_dir / "iterations.jsonl")
+    process.signal(number)
+    code, said = process.ended()
     assert code == 128 + number and newest(run_dir / "checkpoints")
-    assert scontrol.exists() == is_asked == ("SLURM job 4242 is requeued" in err)
+    assert scontrol.exists() == is_asked == ("SLURM job 4242 is requeued" in said)
     assert not is_asked or scontrol.read_text() == "requeue 4242\n"
 
 

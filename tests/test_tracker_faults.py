@@ -13,23 +13,33 @@ from typing import Any
 
 import pytest
 
+import mbtrain
+from mbtrain.__main__ import exit_code
 from tests.conftest import QUIET, rows, without_times
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 # Long enough for a tracker to be met alive; every iteration takes a little.
 LENGTH = ["duration=60ep", "batch.size=16", "model.hidden=[8]", "validate.every=20ep", "checkpoint.every=20ep"]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return mbtrain.run([*QUIET, *LENGTH, f"run_dir={tmp_path_factory.mktemp('whole')}"])
+
+
 @pytest.fixture
-def whole(train: Callable[..., Any]) -> Any:
-    return train(*LENGTH)
-
-
-def start(run_dir: Path, tracker: str) -> "subprocess.Popen[str]":
+def start(forked: Callable[..., Forked], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Forked]:
+    """Start a run with a tracker."""
     quiet = [one for one in QUIET if not one.startswith("tracker=")]
-    command = [sys.executable, "-m", "mbtrain", *quiet, *LENGTH, f"tracker={tracker}", f"run_dir={run_dir}"]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ | {"WANDB_MODE": "offline"})
+    for name in [one for one in os.environ if one.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+
+    def started(run_dir: Path, tracker: str) -> Forked:
+        command = [*quiet, *LENGTH, f"tracker={tracker}", f"run_dir={run_dir}"]
+        return forked(lambda: exit_code(command), WANDB_MODE="offline")
+
+    return started
 
 
 def processes(*words: str) -> list[int]:
@@ -66,25 +76,25 @@ def wait_for(condition: Callable[[], Any]) -> Any:
     return found
 
 
-def side_process(process: "subprocess.Popen[str]", run_dir: Path, tracker: str) -> int:
+def side_process(process: Forked, run_dir: Path, tracker: str) -> int:
     """The tracker's process, once it has been given rows."""
     file = run_dir / "trackers" / f"{tracker}.json"
     wait_for(lambda: file.exists() and json.loads(file.read_bytes())["status"] == "running")
     return next(one for one in children(process.pid) if one in processes("mbtrain.trackers"))
 
 
-def kill_side_process(process: "subprocess.Popen[str]", run_dir: Path, tracker: str) -> None:
+def kill_side_process(process: Forked, run_dir: Path, tracker: str) -> None:
     os.kill(side_process(process, run_dir, tracker), signal.SIGKILL)
 
 
-def kill_wandb_core(process: "subprocess.Popen[str]", run_dir: Path, tracker: str) -> None:
+def kill_wandb_core(process: Forked, run_dir: Path, tracker: str) -> None:
     side = side_process(process, run_dir, tracker)
     cores = wait_for(lambda: [one for one in children(side) if one in processes("wandb-core")])
     for one in cores:
         os.kill(one, signal.SIGKILL)
 
 
-def take_folder_away(process: "subprocess.Popen[str]", run_dir: Path, tracker: str) -> None:
+def take_folder_away(process: Forked, run_dir: Path, tracker: str) -> None:
     side_process(process, run_dir, tracker)
     folder = run_dir / ("wandb" if tracker == "wandb" else "trackers")
     os.kill(process.pid, signal.SIGSTOP)
@@ -104,18 +114,18 @@ def take_folder_away(process: "subprocess.Popen[str]", run_dir: Path, tracker: s
     ],
 )
 def test_tracker_that_dies_costs_nothing_and_is_completed_later(
-    tmp_path: Path, whole: Any, tracker: str, fault: Callable[..., None]
+    start: Callable[..., Forked], tmp_path: Path, whole: Any, tracker: str, fault: Callable[..., None]
 ) -> None:
     run_dir = tmp_path / "run"
     process = start(run_dir, tracker)
     fault(process, run_dir, tracker)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    code, said = process.ended()
+    assert code == 0, said
     result = json.loads((run_dir / "result.json").read_bytes())
     assert result["weights_sha256"] == whole["weights_sha256"]
     assert without_times(rows(run_dir)) == without_times(rows(whole.run_dir))
-    assert f"python -m mbtrain.trackers {run_dir} {tracker}" in err, err
-    assert "Traceback" not in err, err
+    assert f"python -m mbtrain.trackers {run_dir} {tracker}" in said, said
+    assert "Traceback" not in said, said
     if fault is not take_folder_away:
         assert result["trackers"][tracker]["status"] != "complete"
     else:

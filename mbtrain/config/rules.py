@@ -11,7 +11,7 @@ from mbtrain.config.signature import lightnings
 from mbtrain.plan.batch import micro_size_of, usable_micro_size
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
-from mbtrain.plan.scaling import typed
+from mbtrain.plan.words import typed
 
 # Trainer arguments that are ours, with the key to use instead; the rest of Lightning's may be given in trainer.extra.
 OURS = {

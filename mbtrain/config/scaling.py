@@ -6,7 +6,8 @@ from typing import Any
 from mbtrain.config.build import build
 from mbtrain.config.schedules import is_constant
 from mbtrain.plan.refused import Refused
-from mbtrain.plan.scaling import Scaling, typed
+from mbtrain.plan.scaling import Scaling
+from mbtrain.plan.words import typed
 
 OPTIONS = ("reference_size", "batch_norm_momentum", "weight_decay")
 

@@ -7,7 +7,7 @@ from mbtrain.config.build import build
 from mbtrain.config.trust import is_within
 from mbtrain.plan.batch_schedule import BatchSchedule, names_read
 from mbtrain.plan.duration import Duration, Horizon
-from mbtrain.plan.scaling import typed
+from mbtrain.plan.words import typed
 
 CONSTANT = "mbtrain.plan.batch_schedule.Constant"
 

@@ -7,13 +7,13 @@ weights (`ema`) are counted in samples already and need no rule.
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from mbtrain.plan.refused import Refused
+from mbtrain.plan.words import typed
 
 Values = Mapping[str, Any]
 Rule = Callable[[Fraction, Values], Mapping[str, Any]]
@@ -112,16 +112,6 @@ class AdamHalfLife:
         """
         beta1, beta2 = values["betas"]
         return {"betas": [beta1, float(beta2) ** float(kappa)]}
-
-
-def typed(name: str) -> str:
-    """The word on the command line for a class of rules.
-
-    >>> typed("mbtrain.plan.scaling.AdamHalfLife"), typed("mbtrain.plan.scaling.Unscaled")
-    ('adam_half_life', 'none')
-    """
-    word = re.sub(r"(?<!^)(?=[A-Z])", "_", name.rsplit(".", 1)[-1]).lower()
-    return "none" if word == "unscaled" else word
 
 
 @dataclass(frozen=True)

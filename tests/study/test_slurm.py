@@ -24,7 +24,8 @@ from mbtrain.study.pool import Stop
 from mbtrain.study.slurm import Queue, Task, read_task, write_task
 from mbtrain.study.slurm_sweep import Waiting
 from tests.conftest import rows, without_times
-from tests.study.conftest import QUIET, Process, at, status
+from tests.forked import Forked
+from tests.study.conftest import QUIET, at, status
 
 ON_SLURM = "hydra/launcher=submitit_slurm"
 DEFAULTS = yaml.safe_load((conf_dir() / "hydra" / "launcher" / "submitit_slurm.yaml").read_text())
@@ -293,7 +294,7 @@ def begin_now() -> None:
 @pytest.mark.usefixtures("emptied")
 @pytest.mark.parametrize(("act", "line"), [(announce, "is requeued"), (requeue, "interrupted by SIGTERM")])
 def test_four_jobs_of_which_one_is_requeued_end_as_on_this_machine(
-    start: Callable[..., Process], sweep: Callable[..., tuple[int, str]], act: Callable[[], None], line: str
+    start: Callable[..., Forked], sweep: Callable[..., tuple[int, str]], act: Callable[[], None], line: str
 ) -> None:
     process = start(ON_SLURM, *COMMAND)
     process.wait_for(folder_of(1) / "iterations.jsonl")
@@ -315,7 +316,7 @@ def test_four_jobs_of_which_one_is_requeued_end_as_on_this_machine(
 @pytest.mark.slow
 @pytest.mark.usefixtures("emptied")
 def test_who_waits_may_leave_and_come_back_and_what_was_killed_goes_on(
-    start: Callable[..., Process], sweep: Callable[..., tuple[int, str]]
+    start: Callable[..., Forked], sweep: Callable[..., tuple[int, str]]
 ) -> None:
     command = [ON_SLURM, "loss=slow", "seed=0,1", "duration=100ep", "checkpoint.every=13it"]
     folders = [folder_of(seed, duration="100ep") for seed in (0, 1)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.study.conftest import Process
+from tests.forked import Forked
 
 Sweep = Callable[..., tuple[int, str]]
 
@@ -69,7 +69,7 @@ def test_a_study_answers_in_a_sentence_and_again_runs_nothing(command: Sweep) ->
 
 @pytest.mark.slow
 def test_killed_study_goes_on_to_the_same_answer_for_the_runs_it_had(
-    start_command: Callable[..., Process], command: Sweep
+    start_command: Callable[..., Forked], command: Sweep
 ) -> None:
     process = start_command("study=tiny", "study_dir=asked")
     process.wait_for(Path("asked/tune/sweep.json"))
@@ -83,7 +83,7 @@ def test_killed_study_goes_on_to_the_same_answer_for_the_runs_it_had(
 
 
 @pytest.mark.slow
-def test_interrupted_study_says_that_it_goes_on(start_command: Callable[..., Process], command: Sweep) -> None:
+def test_interrupted_study_says_that_it_goes_on(start_command: Callable[..., Forked], command: Sweep) -> None:
     process = start_command("study=tiny", "study_dir=asked")
     process.wait_for(Path("asked/calibrate/sweep.json"))
     os.kill(process.pid, signal.SIGTERM)

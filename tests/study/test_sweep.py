@@ -16,7 +16,8 @@ from hydra.core.config_store import ConfigStore
 
 import mbtrain
 from tests.conftest import rows, without_times
-from tests.study.conftest import QUIET, Process, at, status
+from tests.forked import Forked
+from tests.study.conftest import QUIET, at, status
 
 Sweep = Callable[..., tuple[int, str]]
 MIXED = ["loss=good,raises,exits,killed,diverges,fine", "duration=3it"]
@@ -103,7 +104,7 @@ def test_a_folder_with_another_run_is_refused_before_anything_starts(sweep: Swee
     assert len(said.splitlines()) == 1 and Path("s", "sweep.json").read_bytes() == before
 
 
-def test_a_second_sweep_in_a_folder_is_refused(start: Callable[..., Process], sweep: Sweep) -> None:
+def test_a_second_sweep_in_a_folder_is_refused(start: Callable[..., Forked], sweep: Sweep) -> None:
     first = start("loss=slow", "seed=0", "duration=1000ep")
     first.wait_for(at("duration=1000ep,loss=slow,seed=0") / "iterations.jsonl")
     code, said = sweep("loss=slow", "seed=1", "duration=1ep")
@@ -111,7 +112,7 @@ def test_a_second_sweep_in_a_folder_is_refused(start: Callable[..., Process], sw
     assert first.is_alive()
 
 
-def test_a_job_that_another_process_trains_is_refused(start: Callable[..., Process], sweep: Sweep) -> None:
+def test_a_job_that_another_process_trains_is_refused(start: Callable[..., Forked], sweep: Sweep) -> None:
     first = start("loss=slow", "seed=0", "duration=1000ep")
     folder = at("duration=1000ep,loss=slow,seed=0")
     first.wait_for(folder / "iterations.jsonl")
@@ -124,7 +125,7 @@ def test_a_job_that_another_process_trains_is_refused(start: Callable[..., Proce
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("to_group", [True, False])
 def test_a_signal_has_the_jobs_save_and_the_same_command_goes_on(
-    start: Callable[..., Process], sweep: Sweep, number: signal.Signals, to_group: bool
+    start: Callable[..., Forked], sweep: Sweep, number: signal.Signals, to_group: bool
 ) -> None:
     command = ["loss=slow", "seed=0,1", "duration=12ep", "checkpoint.every=null"]
     first = start(*command)
@@ -139,7 +140,7 @@ def test_a_signal_has_the_jobs_save_and_the_same_command_goes_on(
     assert "going on after iteration" in (folder / "output.txt").read_text() and len(rows(folder)) > done
 
 
-def test_a_second_interrupt_ends_at_once(start: Callable[..., Process]) -> None:
+def test_a_second_interrupt_ends_at_once(start: Callable[..., Forked]) -> None:
     # A job that cannot save: it is inside one iteration for a minute.
     first = start("loss=stuck", "seed=0", "duration=5ep")
     folder = at("duration=5ep,loss=stuck,seed=0")
@@ -154,7 +155,7 @@ def test_a_second_interrupt_ends_at_once(start: Callable[..., Process]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_jobs_save_and_end_where_the_sweep_alone_is_killed(start: Callable[..., Process]) -> None:
+def test_jobs_save_and_end_where_the_sweep_alone_is_killed(start: Callable[..., Forked]) -> None:
     process = start("loss=slow", "seed=0", "duration=1000ep")
     folder = at("duration=1000ep,loss=slow,seed=0")
     process.wait_for(folder / "iterations.jsonl")
@@ -174,7 +175,7 @@ def test_jobs_at_once_share_the_cores(sweep: Sweep, monkeypatch: pytest.MonkeyPa
     assert chosen == [2, 2]
 
 
-def test_jobs_at_once_do_run_at_once(start: Callable[..., Process]) -> None:
+def test_jobs_at_once_do_run_at_once(start: Callable[..., Forked]) -> None:
     folders = [at(f"duration=1000ep,loss=slow,seed={seed}") for seed in (0, 1)]
     process = start("loss=slow", "seed=0,1,2", "duration=1000ep", "sweep.jobs=2")
     process.wait_for(*(folder / "iterations.jsonl" for folder in folders))
@@ -244,7 +245,7 @@ def test_jobs_are_spawned_where_there_is_no_fork(sweep: Sweep, monkeypatch: pyte
     assert code == 1 and status("loss=good")["status"] == "done" and status("loss=killed")["status"] == "killed", said
 
 
-def wait_for_training(process: Process) -> None:
+def wait_for_training(process: Forked) -> None:
     """Until a log grows, or the sweep has ended."""
 
     def sizes() -> list[int]:
@@ -262,7 +263,7 @@ def num_saved() -> int:
 
 @pytest.mark.slow
 def test_ten_kills_of_the_whole_sweep_leave_it_as_it_would_have_been(
-    start: Callable[..., Process], sweep: Sweep
+    start: Callable[..., Forked], sweep: Sweep
 ) -> None:
     command = ["loss=good", "seed=0,1", "batch.size=16,48", "duration=10ep", "checkpoint.every=13it"]
     assert sweep(*command, "sweep_dir=whole")[0] == 0

@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from tests.conftest import rows
-from tests.study.conftest import Process, at
+from tests.forked import Forked
+from tests.study.conftest import at
 
 Sweep = Callable[..., tuple[int, str]]
 SIDE = [sys.executable, "-m", "mbtrain.trackers"]
@@ -37,13 +38,13 @@ def test_the_rows_of_every_job_are_handed_over(sweep: Sweep) -> None:
         assert tracked(at(f"duration=2ep,loss=good,seed={seed}")) == list(range(1, 83))
 
 
-def test_one_process_follows_all_jobs(start: Callable[..., Process]) -> None:
+def test_one_process_follows_all_jobs(start: Callable[..., Forked]) -> None:
     process = start("loss=slow", "seed=0,1", "duration=1000ep", "tracker=csv", "sweep.jobs=2")
     process.wait_for(*(at(f"duration=1000ep,loss=slow,seed={seed}") / "iterations.jsonl" for seed in (0, 1)))
     assert len(side_processes(process.pid)) == 1
 
 
-def test_trackers_that_die_end_no_job_and_are_told_of(start: Callable[..., Process]) -> None:
+def test_trackers_that_die_end_no_job_and_are_told_of(start: Callable[..., Forked]) -> None:
     process = start("loss=slow", "seed=0,1", "duration=4ep", "tracker=csv")
     process.wait_for(at("duration=4ep,loss=slow,seed=0") / "iterations.jsonl")
     (side,) = side_processes(process.pid)
@@ -56,7 +57,7 @@ def test_trackers_that_die_end_no_job_and_are_told_of(start: Callable[..., Proce
         assert tracked(folder) == [row["iteration"] for row in rows(folder)]
 
 
-def test_trackers_that_hang_hold_no_job_up(start: Callable[..., Process], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_that_hang_hold_no_job_up(start: Callable[..., Forked], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mbtrain.study.tracking.PATIENCE_SECONDS", 0.5)
     process = start("loss=good", "seed=0,1", "duration=3it", "tracker=csv")
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""A checkpoint at every iteration of three epochs, the run resumed from each: all equal. And what breaks it."""
+"""A checkpoint at every iteration of two epochs, the run resumed from each: all equal. And what breaks it."""
 
 import json
 import shutil
@@ -14,13 +14,13 @@ from mbtrain.training.recorder import Recorder
 from mbtrain.training.sealed import read_sealed
 from tests.conftest import rows, without_times
 
-PLAIN = ["duration=3ep", "batch.size=200", "checkpoint.every=1it", "checkpoint.keep=1000", "validate.every=3it"]
+PLAIN = ["duration=2ep", "batch.size=200", "checkpoint.every=1it", "checkpoint.keep=1000", "validate.every=3it"]
 RICH = [
     *["model=cnn", "model.channels=[2,3]", "model.dropout=0.3", "dataset.augment=[flip,crop]", "batch.micro_size=64"],
     *["batch_norm.group_size=16", "ema=1ep", "optimizer=adamw", "optimizer.lr=1e-3", "lr_schedule=cosine"],
     *["validate.best=val/loss", "probe=gradient_norm"],
 ]
-NUM_ITERATIONS = 21
+NUM_ITERATIONS = 14
 
 
 def cut_back(run_dir: Path, to: Path, iterations: int) -> None:
@@ -61,12 +61,11 @@ def resumed(train: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[...,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loop", ["lean", "stock"])
-@pytest.mark.parametrize("overrides", [["model.dropout=0.2"], RICH], ids=["mlp", "everything"])
-def test_run_resumed_from_any_iteration_is_the_same(resumed: Any, overrides: list[str], loop: str) -> None:
-    assert resumed(*overrides, f"trainer.loop={loop}") == []
+def test_run_resumed_from_any_iteration_is_the_same(resumed: Any, loop: str) -> None:
+    assert resumed(*RICH, f"trainer.loop={loop}") == []
 
 
-SOME = (6, 7, 8, 20)
+SOME = (6, 7, 8, 13)
 
 
 def test_control_without_seeds_per_iteration_dropout_differs(resumed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +123,7 @@ def test_control_without_the_means_of_the_epoch_so_far_its_row_differs(
         self._means.sums.clear()
 
     monkeypatch.setattr(Recorder, "load", forgetful)
-    assert resumed(at=SOME) == [6, 8, 20]
+    assert resumed(at=SOME) == [6, 8, 13]
 
 
 def test_loading_takes_the_newest_that_is_whole(train: Callable[..., Any], tmp_path: Path) -> None:
