@@ -173,7 +173,9 @@ class Attempt:
             optimizer=assembly.optimizer,
             clip_norm=self._config["optimizer"]["clip_norm"],
         )
-        gives_up = self._run_eagerly if self._config["trainer"]["engine"] == "auto" else None
+        # Not where iterations are compiled already: the rest of the run would differ from an uninterrupted one.
+        may_give_up = self._config["trainer"]["engine"] == "auto" and self._start is None
+        gives_up = self._run_eagerly if may_give_up else None
         return CompiledEngine(step, assembly.compiled_sizes, self._loader.first, self._tell, gives_up)
 
     def _run_eagerly(self) -> None:

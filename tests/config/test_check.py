@@ -165,6 +165,7 @@ PAIRS = [
     (("lr_schedule=cosine", "lr_schedule.final=a"), "lr_schedule.final=a: must be a number of at least 0"),
     (("probe=gradient_norm", "probe.gradient_norm.every=3"), "probe.gradient_norm.every=3: not a length such as"),
     (("tracker=csv", "+tracker.csv.flush=1"), "tracker.csv.flush=1: mbtrain.trackers.csv.Csv has no such option"),
+    (("+model.every=1ep",), "model.every=1ep: mbtrain.models.mlp.Mlp has no such option"),
 ]
 
 

@@ -126,6 +126,17 @@ def test_final_weights_hold_the_precise_statistics_that_were_tested(
     assert (result["val/loss"] == validated) is (when == "before_eval")
 
 
+def test_statistics_at_the_end_are_measured_once_and_at_the_samples_seen(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, seen = Recalibration._measured, list[int]()
+    monkeypatch.setattr(
+        Recalibration, "_measured", lambda self, samples: seen.append(samples) or measured(self, samples)
+    )
+    result = train(*PRECISE, "batch_norm.recalibrate=end")
+    assert seen == [result["samples_seen"]]
+
+
 def test_best_weights_keep_the_statistics_they_were_validated_with(train: Callable[..., Any]) -> None:
     result = train(*PRECISE, "validate.best=val/loss")
     best = torch.load(result.run_dir / "checkpoints" / "best.ckpt", weights_only=True)["weights"]

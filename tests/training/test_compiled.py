@@ -102,3 +102,21 @@ def test_code_that_does_not_trace_is_refused_where_compiling_was_asked_for_and_e
         run["chosen"]["engine"] == "eager" and "eager, torch.compile does not take this run" in capsys.readouterr().err
     )
     assert run["weights_sha256"] == train("trainer.engine=eager", *own)["weights_sha256"]
+
+
+def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plain(step: Any, rule: Any, example: Any) -> Callable[..., Any]:
+        return lambda indices, lr: step.iterate(example.of(indices), rule, lr)
+
+    def untraced(*_: Any) -> Callable[..., Any]:
+        raise RuntimeError("does not trace here")
+
+    monkeypatch.setattr(compiled, "WORTH_COMPILING", 1)
+    own = ["trainer.engine=auto", "batch.size=200", f"run_dir={tmp_path}/run"]
+    monkeypatch.setattr(compiled, "_compiled", plain)
+    assert train(*own, "duration=3it")["chosen"]["engine"] == "compiled"
+    monkeypatch.setattr(compiled, "_compiled", lambda *_: untraced)
+    with pytest.raises(Refused, match="does not trace here"):
+        train(*own, "duration=6it")
