@@ -85,7 +85,7 @@ def test_bootstrap_intervals_hold_the_mean_as_often_as_stated(values: Any, n: in
     [(median, 5, 0.94), (median, 30, 0.95), (interquartile_mean, 5, 0.90), (interquartile_mean, 30, 0.93)],
 )
 def test_bootstrap_intervals_of_the_middle_hold_it_as_often_as_stated(statistic: Any, n: int, stated: float) -> None:
-    found = coverage(lambda random: statistic_interval(random.normal(0, 1, n), statistic), 0.0)
+    found = coverage(lambda random: statistic_interval(random.normal(0, 1, n), statistic), 0.0, num_sweeps=2000)
     assert found == pytest.approx(stated, abs=MOST_BY_CHANCE)
 
 
