@@ -19,6 +19,8 @@ from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
+# A study asks a thousand finished runs what they were: the C loader is ten times as fast, and as safe.
+SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What may differ when a run goes on: where it stands, how long it is, who is told, what a bad number does from now on.
 FREE = (
     "run_dir",
@@ -57,7 +59,7 @@ class RunFolder:
     def saved_config(self) -> dict[str, Any]:
         """The config of the run that began here; reading it runs no code."""
         try:
-            config = yaml.safe_load((self.path / "config.yaml").read_text())
+            config = yaml.load((self.path / "config.yaml").read_text(), Loader=SAFE_LOADER)
             assert isinstance(config, dict)
         except (OSError, yaml.YAMLError, AssertionError, UnicodeDecodeError) as error:
             raise Refused(f"run_dir={self.path}: its config.yaml cannot be read ({type(error).__name__})") from None

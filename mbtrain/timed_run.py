@@ -18,6 +18,7 @@ from mbtrain.run_folder import RunFolder
 from mbtrain.training.block_clock import BlockClock
 from mbtrain.training.clock import Clock
 from mbtrain.training.dry_run import autocast, clear_memory
+from mbtrain.training.forward import Forward
 from mbtrain.training.place import threads
 
 
@@ -77,5 +78,4 @@ def first_pass(config: Mapping[str, Any], *, data: Data) -> Pass:
 def _output(assembly: Assembly) -> object:
     mini_batch = assembly.loader(Clock(assembly.plan)).first(assembly.plan.largest_size)
     micro = next(mini_batch.micro_batches())
-    assembly.groups.sizes = micro.groups
-    return assembly.loss(assembly.model(micro.inputs), micro.target)
+    return Forward(assembly.model, assembly.loss, assembly.groups)(micro)

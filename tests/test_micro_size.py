@@ -241,7 +241,7 @@ def test_what_was_found_is_used_again_without_a_search(
     memory.limit(60)
     overrides = [*SHORT, *CNN, f"batch.micro_size={wanted}", f"run_dir={tmp_path}/run"]
     first = train(*overrides)
-    monkeypatch.setattr(micro_size_module, "_dry_run", lambda *_: pytest.fail("searched again"))
+    monkeypatch.setattr(micro_size_module, "dry_run", lambda *_: pytest.fail("searched again"))
     longer = train(*overrides, "duration=2ep")
     assert longer["chosen"] == first["chosen"]
     assert json.loads((tmp_path / "run" / "chosen.json").read_text())["micro_size"] == first["chosen"]["micro_size"]

@@ -17,9 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise Refused("give the folder of a run, of a sweep, or one that holds some: mbtrain-report FOLDER...")
         if options.live:
             return _serve(folders, by=options.by, port=options.port)
-        from mbtrain.analysis.report import write_report
-
-        path = write_report(folders, by=options.by)
+        path = _written(folders, by=options.by)
     except Refused as error:
         print(f"mbtrain-report: {error}", file=sys.stderr)
         return 2
@@ -30,9 +28,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _written(folders: Sequence[Path], *, by: str | None) -> Path:
+    """The report; of a study's folder, its page again: `runs.json` is enough where the runs themselves are gone."""
+    if len(folders) == 1 and (folders[0] / "study.json").is_file():
+        from mbtrain.analysis.study import write_study
+
+        return write_study(folders[0])[0]
+    from mbtrain.analysis.report import write_report
+
+    return write_report(folders, by=by)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mbtrain-report", description=__doc__)
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="a run, a sweep, or a folder of some")
+    parser.add_argument(
+        "folders", nargs="*", type=Path, metavar="FOLDER", help="a run, a sweep, a study, or a folder of some"
+    )
     parser.add_argument("--by", metavar="SCORE", help="the score that compares runs, such as val/accuracy")
     parser.add_argument("--live", action="store_true", help="serve the page on this machine while runs go on")
     parser.add_argument("--port", type=int, default=8765, help="of --live (default 8765; 0: any)")

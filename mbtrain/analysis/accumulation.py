@@ -10,11 +10,12 @@ micro-batch they pay if and only if t_o / t_b > a b / B_crit.
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+# Rounds of one way, the fastest of them, that must agree within a factor before its time is known.
+FASTEST, SETTLED = 3, 1.1
 # Where B_crit lies when only the noise scale is known, as multiples of it: what tasks measured so far had.
 FACTORS = (0.5, 10.0)
 # Ways whose times differ by less are alike, and the simpler one is taken.
@@ -68,6 +69,7 @@ def parts_of(ways: Sequence[Way]) -> Parts:
     >>> round(parts.micro_batch[32], 3), round(parts.once, 3)
     (0.4, 0.1)
     """
+    import numpy as np
     from scipy.optimize import nnls
 
     sizes = sorted({way.micro_size for way in ways})
@@ -118,6 +120,25 @@ class Verdict:
     def loss(self) -> float:
         """At most how many times the best way's time the advised one takes."""
         return max(loss(self.advised, end) for end in (self.low, self.high))
+
+
+def has_settled(rounds: Sequence[float]) -> bool:
+    """Whether the fastest rounds agree: what disturbs a round makes it slower.
+
+    >>> has_settled([1.0, 1.05, 3.0, 1.02]), has_settled([1.0, 1.3, 1.3])
+    (True, False)
+    """
+    fastest = sorted(rounds)[:FASTEST]
+    return len(fastest) == FASTEST and fastest[-1] <= SETTLED * fastest[0]
+
+
+def undisturbed(rounds: Sequence[float]) -> float:
+    """The median of the fastest rounds.
+
+    >>> undisturbed([3.0, 1.1, 1.0, 9.0, 1.2])
+    1.1
+    """
+    return statistics.median(sorted(rounds)[:FASTEST])
 
 
 def critical_range(noise_scale: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from mbtrain.analysis.accumulation import Parts, Verdict, Way, critical_range, loss, parts_of, verdict
+from mbtrain.analysis.accumulation import Parts, Verdict, Way, critical_range, loss, parts_of, undisturbed, verdict
 from mbtrain.analysis.hyperbola import law
 from mbtrain.log.files import replace
 
@@ -181,9 +181,10 @@ def is_contended(timing: Mapping[str, Any]) -> bool:
 
 
 def ways_of(timing: Mapping[str, Any]) -> list[Way]:
-    """The ways with their median times."""
-    name = "cpu_seconds" if clock_of(timing) == "cpu" else "seconds"
-    return [Way(one["batch_size"], one["micro_size"], statistics.median(one[name])) for one in timing["ways"]]
+    """The ways with their median times; those of the processor from the rounds that were disturbed least."""
+    if clock_of(timing) == "cpu":
+        return [Way(one["batch_size"], one["micro_size"], undisturbed(one["cpu_seconds"])) for one in timing["ways"]]
+    return [Way(one["batch_size"], one["micro_size"], statistics.median(one["seconds"])) for one in timing["ways"]]
 
 
 def spread(rounds: Sequence[float]) -> float:

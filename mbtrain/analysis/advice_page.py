@@ -51,11 +51,16 @@ def _ways(advice: Advice) -> Section:
     columns = ["batch size", "micro size", "way", "ms an update", "us a sample", "slowest round / fastest"]
     columns += ["processor time / time", memory, "times the best, B_crit low", "times the best, B_crit high"]
     text = (
-        f"Whole updates in the training loop, medians of rounds that took each way in turn; by the "
-        f"{'processor' if clock_of(advice.measured['timing']) == 'cpu' else 'wall'} clock. The last two columns are "
-        "ratios of mean times to the same loss."
+        f"Whole updates in the training loop, in rounds that took each way in turn: {_clock(advice)}. The last two "
+        "columns are ratios of mean times to the same loss."
     )
     return Section("The ways to make an update", [text], tables=[Table(columns, rows)])
+
+
+def _clock(advice: Advice) -> str:
+    if clock_of(advice.measured["timing"]) == "cpu":
+        return "the process's own seconds, median of the three fastest rounds"
+    return "medians by the wall clock"
 
 
 def _parts(advice: Advice) -> Section:

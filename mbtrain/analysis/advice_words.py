@@ -4,11 +4,9 @@ import math
 import shlex
 from collections.abc import Iterator
 
-from mbtrain.analysis.accumulation import Way, law
-from mbtrain.analysis.advice import Advice, clock_of, is_contended, spread
+from mbtrain.analysis.accumulation import Way, has_settled, law
+from mbtrain.analysis.advice import Advice, clock_of, is_contended
 
-# Rounds of one way, the slowest left out, that differ by more than this factor are not steady.
-STEADY = 1.25
 # The rms log-residual of a hyperbola that fits.
 FITS = 0.06
 # So many ways are named in a sentence.
@@ -150,14 +148,18 @@ def _cautions(advice: Advice) -> Iterator[str]:
             "The model has batch norm: accumulating makes ghost batch norm of it, with groups of the micro size, and "
             "another batch size another batch norm: the law was not checked there."
         )
+    is_by_cpu = clock_of(timing) == "cpu"
     if is_contended(timing):
-        used = "the process's own seconds are used" if clock_of(timing) == "cpu" else "the times are doubtful"
+        used = "the process's own seconds of its fastest rounds are used" if is_by_cpu else "the times are doubtful"
         yield f"Something else kept the machine busy while updates were timed: {used}."
-    column = "cpu_seconds" if clock_of(timing) == "cpu" else "seconds"
-    unsteady = [str(way) for way in advice.ways if spread(advice.of(way)[column]) > STEADY]
-    if unsteady:
-        named = f": {', '.join(unsteady)}" if len(unsteady) <= NAMED else ""
-        yield f"Not steady from round to round, {len(unsteady)} of {len(advice.ways)} ways{named}."
+    rounds = {str(way): advice.of(way)["cpu_seconds" if is_by_cpu else "seconds"] for way in advice.ways}
+    unsettled = [way for way, own in rounds.items() if not has_settled(own)]
+    if unsettled:
+        named = f" ({', '.join(unsettled)})" if len(unsettled) <= NAMED else ""
+        yield (
+            f"The fastest rounds of {len(unsettled)} of {len(rounds)} ways{named} do not agree within a tenth, which "
+            "no interval here holds: ask again, in another study_dir, when the machine is quiet."
+        )
     by_reason: dict[str, list[str]] = {}
     for one in timing["dropped"]:
         by_reason.setdefault(one["reason"], []).append(str(Way(one["batch_size"], one["micro_size"], 1.0)))

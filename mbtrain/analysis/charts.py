@@ -12,7 +12,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Series:
-    """One line: x, y, and its band from `low` to `high` where there is one; `has_dots` marks every point."""
+    """One line: x, y, and its band from `low` to `high` where there is one; `has_dots` marks every point.
+
+    `lost` are places that have no y (what diverged): crosses at the top.
+    """
 
     name: str
     x: Array
@@ -20,6 +23,7 @@ class Series:
     low: Array | None = None
     high: Array | None = None
     has_dots: bool = False
+    lost: Array = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def scale(values: Array, start: float, end: float, *, is_log: bool, num_ticks: i
     if is_log:
         room = (high / low) ** 0.04 if high > low else 1.5
         low, high = low / room, high * room
-        return Scale(low, high, start, end, True, _log_ticks(low, high))
+        return Scale(low, high, start, end, True, log_ticks(low, high))
     room = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
     low, high = (low if low == 0 else low - room), high + room
     return Scale(low, high, start, end, False, _ticks(low, high, num_ticks))
@@ -151,10 +155,10 @@ def _ticks(low: float, high: float, count: int) -> tuple[float, ...]:
     return tuple(float(f"{index * step:.12g}") for index in range(first, last + 1))
 
 
-def _log_ticks(low: float, high: float) -> tuple[float, ...]:
+def log_ticks(low: float, high: float) -> tuple[float, ...]:
     """Powers of ten, with 2 and 5 times them where fewer than three would be left.
 
-    >>> _log_ticks(0.008, 0.4)
+    >>> log_ticks(0.008, 0.4)
     (0.01, 0.02, 0.05, 0.1, 0.2)
     """
     for factors in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):

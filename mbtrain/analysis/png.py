@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-from mbtrain.analysis.charts import Chart, Dots, Heat, Lines
+from mbtrain.analysis.charts import Chart, Dots, Heat, Lines, log_ticks
 
 DOTS_PER_INCH = 130
 
@@ -45,14 +46,21 @@ def _lines(chart: Lines, axes: Axes) -> None:
         (line,) = axes.plot(one.x, one.y, label=_plain(one.name), marker="o" if one.has_dots else None, linewidth=1.4)
         if one.low is not None and one.high is not None:
             axes.fill_between(one.x, one.low, one.high, color=line.get_color(), alpha=0.2, linewidth=0)
+        # Crosses stand at the top whatever the scale: their height is a share of it.
+        at_top = axes.get_xaxis_transform()
+        axes.plot(one.lost, np.full(len(one.lost), 0.97), "x", color=line.get_color(), transform=at_top)
     axes.set_ylabel(_plain(chart.y_label))
-    if chart.is_x_log:
-        axes.set_xscale("log")
     if chart.is_y_log:
         axes.set_yscale("log")
-    if chart.x_ticks:
-        axes.set_xticks(chart.x_ticks, [f"{tick:g}" for tick in chart.x_ticks])
-        axes.minorticks_off()
+        axes.yaxis.set_minor_locator(NullLocator())
+        ticks = log_ticks(*axes.get_ylim())
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    if chart.is_x_log:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    if chart.x_ticks or chart.is_x_log:
+        ticks = chart.x_ticks or log_ticks(*axes.get_xlim())
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     if len(chart.series) > 1:
         axes.legend(fontsize=8, frameon=False)
     axes.grid(alpha=0.3)

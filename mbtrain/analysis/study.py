@@ -17,6 +17,7 @@ from mbtrain.analysis.finite import without_diverged
 from mbtrain.analysis.page import Page, html, markdown
 from mbtrain.analysis.section import Section
 from mbtrain.analysis.statistics import finite_mean_interval
+from mbtrain.analysis.study_sections import columns_section, sensitivity_section
 from mbtrain.analysis.table import Table, Value, number, probability, spoken, with_interval, word
 from mbtrain.analysis.trajectory import Trajectory, trajectories
 from mbtrain.log.files import replace
@@ -53,9 +54,10 @@ def write_study(study_dir: Path) -> tuple[Path, list[str]]:
         from mbtrain.analysis.target_study import write_target_study
 
         return write_target_study(study_dir)
-    found = list(contrasts(study, trajectories(study_dir, study)))
+    runs = trajectories(study_dir, study)
+    found = list(contrasts(study, runs))
     answers = [_sentence(one, study) for one in found if one.is_primary]
-    page = Page(study["name"], subtitle(study), answers, list(_sections(study, found)), list(_limits(study)))
+    page = Page(study["name"], subtitle(study), answers, list(_sections(study, found, runs)), list(_limits(study)))
     return save(page, study_dir), answers
 
 
@@ -146,7 +148,7 @@ def _limits(study: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _sections(study: Mapping[str, Any], found: Sequence[Contrast]) -> Iterator[Section]:
+def _sections(study: Mapping[str, Any], found: Sequence[Contrast], runs: Mapping[str, Trajectory]) -> Iterator[Section]:
     yield Section(
         "The comparisons",
         [
@@ -158,6 +160,11 @@ def _sections(study: Mapping[str, Any], found: Sequence[Contrast]) -> Iterator[S
     for name in study["cases"]:
         mine = [one for one in found if one.case == name]
         yield Section(name, [" ".join(study["cases"][name]["overrides"])], panels=list(_panels(mine)))
+    losses = {one.case: one.losses for one in found if one.budget == study["budget"]}
+    beside = columns_section(study, runs, losses)
+    if beside is not None:
+        yield beside
+    yield sensitivity_section(study)
     yield Section("Learning rates", ["Chosen by the mean validation loss of the tuning seeds."], tables=[_rates(study)])
     if study["budget"] == "time":
         yield Section("Time", ["Medians over rounds, one run at a time, arms alternating."], tables=[_times(study)])

@@ -25,7 +25,12 @@ def draw(chart: object) -> str:
 
 @draw.register
 def _lines(chart: Lines) -> str:
-    x = scale(np.concatenate([one.x for one in chart.series]), LEFT, WIDTH - RIGHT, is_log=chart.is_x_log)
+    x = scale(
+        np.concatenate([at for one in chart.series for at in (one.x, one.lost)]),
+        LEFT,
+        WIDTH - RIGHT,
+        is_log=chart.is_x_log,
+    )
     x = replace(x, ticks=tuple(chart.x_ticks) or x.ticks)
     heights = [values for one in chart.series for values in (one.y, one.low, one.high) if values is not None]
     y = scale(np.concatenate(heights), HEIGHT - BOTTOM, TOP, is_log=chart.is_y_log)
@@ -98,6 +103,8 @@ def _line(one: Series, color: int, x: Scale, y: Scale) -> Iterator[str]:
     if one.has_dots or len(one.x) == 1:
         for across, up in zip(x(one.x), y(one.y), strict=True):
             yield f'<circle class="dot c{color}" cx="{across:.1f}" cy="{up:.1f}" r="3.5"/>'
+    for across in x(one.lost):
+        yield f'<path class="line c{color}" d="M{across - 4:.1f},{TOP}l8,8m0,-8l-8,8"/>'
 
 
 def _path(x: Array, y: Array) -> str:

@@ -43,6 +43,9 @@ class Arm:
     def why_not(self) -> str:
         """Why it is left out of the fit, empty where it is in it."""
         reached = sum(map(math.isfinite, self.samples))
+        # Runs of several lengths are read between two of them, all together.
+        if not reached and len(self.rates) > 1:
+            return "the target lies between no two lengths that were run, or a run diverged"
         if not self.samples or reached < len(self.samples):
             return f"{reached} of {len(self.samples)} runs reached the target"
         return "" if self.is_inside else "its best learning rate is at the edge of the grid"

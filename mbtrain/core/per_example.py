@@ -17,16 +17,17 @@ def layer_squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> list[Tenso
     `inputs` and `slope` (the gradient of the summed loss at the layer's output) are [n, ..., features].
     """
     inputs, slope = inputs.detach().to(_precise(inputs)), slope.detach().to(_precise(slope))
+    if isinstance(layer, nn.Linear) and inputs.dim() == 2:
+        # As linear_squares has it; the bias needs the slopes' part of it. Norms stay precise under autocast, and to
+        # leave it would cost more than they do.
+        bias = torch.linalg.vector_norm(slope, dim=1).square()
+        weight = torch.linalg.vector_norm(inputs, dim=1).square() * bias
+        return [weight] if layer.bias is None else [weight, bias]
     with torch.autocast(inputs.device.type, enabled=False):
         return _squares(layer, inputs, slope)
 
 
 def _squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> list[Tensor]:
-    if isinstance(layer, nn.Linear) and inputs.dim() == 2:
-        # As linear_squares has it; the bias needs the slopes' part of it.
-        bias = torch.linalg.vector_norm(slope, dim=1).square()
-        weight = torch.linalg.vector_norm(inputs, dim=1).square() * bias
-        return [weight] if layer.bias is None else [weight, bias]
     if isinstance(layer, nn.Linear):
         weight = linear_squares(inputs, slope)
     elif isinstance(layer, nn.LayerNorm):

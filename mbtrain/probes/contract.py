@@ -61,7 +61,8 @@ class Rehearsal(Protocol):
     def micro_batches(self, size: int | None = None) -> Iterator[Any]:
         """The mini-batch in parts of at most `size` samples, each its own BN group; None: the training's own cut.
 
-        A part has `inputs`, `target` and `groups`.
+        With batch norm a last part of one sample joins the one before, as BN groups do. A part has `inputs`, `target`
+        and `groups`.
         """
         ...
 

@@ -65,8 +65,14 @@ class Lens:
             kept = [None if one is None else one * d for one, d in zip(kept, self._factors, strict=True)]
         return norms(kept, self._like) * factor
 
+    def kept(self, values: Tensor) -> Tensor:
+        """Of one value a parameter of the whole model, those of the parameters that count."""
+        return values if len(self.places) == len(values) else values[self.places]
+
     def sums(self, values: Tensor) -> Tensor:
-        """Sums by group of one value a parameter."""
+        """Sums by group of one value a parameter that counts."""
+        if len(self.names) == 1:
+            return values.sum(dtype=torch.float64)[None]
         return values.new_zeros(len(self.names), dtype=torch.float64).index_add(0, self._index, values.double())
 
 

@@ -165,12 +165,13 @@ class ClosedForm:
 
     def see_gradient(self, weight: float | Tensor, gradient: Gradient) -> None:
         """Compare with the whole."""
+        places = range(len(self._names))
         parts = [
-            torch.stack([part.get(place, torch.zeros_like(count)) for place in range(len(self._names))], 1) / factor**2
+            torch.stack([part[place] if place in part else torch.zeros_like(count) for place in places], 1) / factor**2
             for part, count, factor in zip(self._squares, self._counts, self._factors, strict=True)
         ]
-        counts = torch.cat(self._counts)
-        self.sums = [_anova(lens, torch.cat(parts), counts, gradient) for lens in self._lenses]
+        squares, counts = _joined(parts), _joined(self._counts)
+        self.sums = [_anova(lens, squares, counts, gradient) for lens in self._lenses]
 
     def _places(self, name: str, layer: nn.Module) -> set[int]:
         full = [f"{name}.{one}" if name else one for one, _ in layer.named_parameters(recurse=False)]
@@ -198,8 +199,12 @@ def _anova(lens: Lens, squares: Tensor, weight: Tensor, mean: Gradient) -> Anova
     """From |W_i g_i|^2 [n, parameters] and W_i [n]; a sample without weight is no part."""
     is_part = weight > 0
     inverse = torch.where(is_part, 1 / weight.double(), 0.0)
-    by_parameter = (squares.double() * inverse[:, None]).sum(0)
-    return Anova(lens.sums(by_parameter[lens.places]), lens.see(mean), weight.double().sum(), is_part.sum())
+    by_parameter = inverse @ squares.double()
+    return Anova(lens.sums(lens.kept(by_parameter)), lens.see(mean), weight.sum(dtype=torch.float64), is_part.sum())
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _alone(inputs: Any) -> Any:

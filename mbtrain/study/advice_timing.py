@@ -3,6 +3,7 @@
 import copy
 import shutil
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,6 +14,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mbtrain.analysis.accumulation import has_settled
 from mbtrain.log import files
 from mbtrain.plan.refused import Refused
 from mbtrain.study.advice_ways import Cut, batch_sizes, cuts, timing_config
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
     from mbtrain.timed_run import Pass, Timed
 
 FILE = "timing.json"
-# Rounds that count, and iterations of a first one that only says how long the others take.
-ROUNDS, FIRST = 5, 6
+# Rounds of all ways, rounds more of those that have not settled, and iterations of a first one, which only says how
+# long the others take.
+ROUNDS, MORE_ROUNDS, FIRST = 5, 10, 6
 # Iterations that a round times of one way.
 FEWEST, MOST = 3, 500
 # The share of what is free on the host that one micro-batch may keep for its backward pass.
@@ -53,10 +56,26 @@ class Timing:
             self.times = {cut: [] for cut in lengths}
             for number in range(ROUNDS):
                 for cut in list(lengths)[:: 1 if number % 2 == 0 else -1]:
-                    timed = self._timed(cut, lengths[cut])
+                    self._add_round(cut, lengths[cut])
                     advance(1 / (ROUNDS + 1) / len(lengths))
-                    if timed is not None:
-                        self.times[cut].append(timed)
+            self._add_rounds(lengths, until=time.monotonic() + self._seconds)
+
+    def _add_rounds(self, lengths: Mapping[Cut, int], *, until: float) -> None:
+        """More rounds of the ways whose fastest ones do not agree yet."""
+        for _ in range(MORE_ROUNDS):
+            for cut in [cut for cut in lengths if not self._has_settled(cut)]:
+                if time.monotonic() < until:
+                    self._add_round(cut, lengths[cut])
+
+    def _add_round(self, cut: Cut, iterations: int) -> None:
+        timed = self._timed(cut, iterations)
+        if timed is not None:
+            self.times[cut].append(timed)
+
+    def _has_settled(self, cut: Cut) -> bool:
+        first, times = self._passes[min(self._passes)], self.times[cut]
+        is_alone = first.device == "cpu" and first.threads == 1 and not first.workers
+        return has_settled([one.cpu_seconds if is_alone else one.seconds for one in times])
 
     def content(self) -> dict[str, Any]:
         """What timing.json says; bytes and seconds."""

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mbtrain.study.course import Course
 from mbtrain.study.design import Design, Target
-from mbtrain.study.folder import is_done, result_of
 from mbtrain.study.jobs import Job
 from mbtrain.study.lengths import samples
 from mbtrain.study.setting import Setting
@@ -59,7 +58,7 @@ class Rounds:
     def _note(self, setting: Setting, search: Search) -> None:
         target = self.design.target if self._courses[setting.case.name].is_constant else None
         for step in search.steps:
-            results = [result_of(job) if is_done(job) else {} for job in self.jobs(setting, search, step)]
+            results = [self._stages.result_of(job) for job in self.jobs(setting, search, step)]
             search.note(step, [loss_of(one) if target is None else samples_to(target, one) for one in results])
 
     def _lengthened(self, searches: Searches) -> list[Setting]:

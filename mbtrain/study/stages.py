@@ -1,13 +1,13 @@
 """The stages of a study: each a sweep's folder of its own, whose runs are forked from what is read once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mbtrain.study.folder import SweepFolder
+from mbtrain.study.folder import SweepFolder, is_done, result_of
 from mbtrain.study.job_process import run_job
 from mbtrain.study.jobs import Job
 from mbtrain.study.pool import Stop, run_all, started
@@ -30,6 +30,8 @@ class Stages:
         self._path, self._stop, self.console = path, stop, console
         self._shared: list[Shared] = []
         self._cores = 1
+        # Of runs that are done: a round asks again for all that the rounds before have run.
+        self._results: dict[Path, Mapping[str, Any]] = {}
 
     def share(self, jobs: Sequence[Job]) -> None:
         """Read the data of these jobs once, before the first is forked."""
@@ -52,6 +54,7 @@ class Stages:
         """Have the jobs done; Stopped where a signal came first."""
         folder = SweepFolder(self._path / stage)
         folder.path.mkdir(exist_ok=True)
+        jobs = [job for job in jobs if not self.result_of(job)]
         folder.admit(jobs)
         folder.write(jobs, [])
         remaining = folder.remaining(jobs, retries_failed=False)
@@ -63,6 +66,14 @@ class Stages:
         if self._stop.received is not None:
             self.say("interrupted: the same command goes on")
             raise Stopped
+
+    def result_of(self, job: Job) -> Mapping[str, Any]:
+        """What a run that is done came to; empty for any other."""
+        if job.folder not in self._results:
+            if not is_done(job):
+                return {}
+            self._results[job.folder] = result_of(job)
+        return self._results[job.folder]
 
     def say(self, line: str) -> None:
         """A line for the person."""

@@ -88,6 +88,7 @@ class MiniBatchModule(pl.LightningModule):
         self._forward = Forward(parts.model, parts.loss, parts.groups)
         self._passes_of = _once if parts.halving is None else parts.halving.passes
         self._before_step: list[Callable[..., Any]] = []
+        self._is_watched = True
         self._started_at = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -115,7 +116,7 @@ class MiniBatchModule(pl.LightningModule):
         mini_batch, (result, pairs, probing) = self._passes_of(mini_batch, self._passes)
         if self.inspector is not None:
             self.inspector.see_gradient(mini_batch, result)
-        norm = parts.update.set_gradient(result.gradient)
+        norm = parts.update.set_gradient(result.gradient, is_shown=self._is_watched or probing is not IDLE)
         extra = {} if norm is None else {"train/grad_norm": norm}
         extra |= probing.before_update(result, self._trained)
         for hook in self._before_step:
@@ -210,7 +211,7 @@ class MiniBatchModule(pl.LightningModule):
         self._before_step = [
             one.on_before_optimizer_step for one in callbacks if type(one).on_before_optimizer_step is not base
         ]
-        self.parts.update.shows_gradient = bool(self.parts.probes) or any(not is_ours(one) for one in callbacks)
+        self._is_watched = any(not is_ours(one) for one in callbacks)
         self._started_at = self.parts.clock.done
         self.trainer.should_stop = self.parts.validation.should_stop
         if self.parts.engine is not None and self.inspector is None:

@@ -1,6 +1,7 @@
 """A mini-batch gone through again for a probe: own passes, and everything they change put back."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from mbtrain.core.gradient import MeanGradient, Observer, mean_gradient
 from mbtrain.core.random import seed_iteration
 from mbtrain.data.loader import Micro, MiniBatch
-from mbtrain.plan.batch import MicroBatch
+from mbtrain.norm.groups import has_batch_norm
+from mbtrain.plan.batch import MicroBatch, bn_groups
 from mbtrain.training.forward import Forward
 from mbtrain.training.kept import KeptBuffers
 
@@ -64,7 +66,11 @@ class Rehearsal:
         if size is None:
             return self._mini_batch
         total = self.num_samples
-        return self._mini_batch.cut_into([MicroBatch(at, min(at + size, total)) for at in range(0, total, size)])
+        if not has_batch_norm(self.model):
+            return self._mini_batch.cut_into([MicroBatch(at, min(at + size, total)) for at in range(0, total, size)])
+        # Each part is a BN group, and one of a single sample would have no variance.
+        edges = [0, *accumulate(bn_groups(total, max(size, 2)))]
+        return self._mini_batch.cut_into([MicroBatch(start, end) for start, end in pairwise(edges)])
 
     def _keep_generators(self) -> None:
         device = self._mini_batch.device

@@ -30,8 +30,7 @@ class Update:
         self._direct = DirectStep(optimizer)
         places = {id(one): place for place, one in enumerate(self._parameters)}
         self._order = [places[id(one)] for group in optimizer.param_groups for one in group["params"]]
-        # Where nobody looks at `p.grad`, the direct step takes the gradient as it is.
-        self.shows_gradient = True
+        self._is_assigned = False
         self._is_direct = self._direct.is_possible and scaler is None
         if scaler is not None:
             optimizer.register_step_post_hook(self._note_step)
@@ -41,8 +40,11 @@ class Update:
         """What the loss is multiplied by before its gradient is taken (float16), on the device."""
         return None if self.scaler is None else self.scaler.scale(torch.ones((), device=self._parameters[0].device))
 
-    def set_gradient(self, gradient: Gradient) -> Tensor | None:
-        """Put the unscaled, clipped gradient into `p.grad`; its global norm before clipping where that is known."""
+    def set_gradient(self, gradient: Gradient, *, is_shown: bool = True) -> Tensor | None:
+        """Take the gradient, unscale and clip it; its global norm before clipping where that is known.
+
+        It is in `p.grad` afterwards where it `is_shown`; else the direct step takes it as it is.
+        """
         if self.scaler is not None:
             self._assign(gradient)
             self.scaler.unscale_(self.optimizer)
@@ -52,8 +54,12 @@ class Update:
             norm = global_norm(gradient)
             gradient = clipped(gradient, self._clip_norm, norm)
         self._gradient = gradient
-        if self.shows_gradient or not self._is_direct:
+        if is_shown or not self._is_direct:
             self._assign(gradient)
+        elif self._is_assigned:
+            # What was shown before is over, and its memory is free.
+            self._assign([None] * len(self._parameters))
+            self._is_assigned = False
         return norm
 
     def step(self, *, lr: float, num_samples: int) -> bool:
@@ -82,6 +88,7 @@ class Update:
             self.ema.update(num_samples)
 
     def _assign(self, gradient: Gradient) -> None:
+        self._is_assigned = True
         for parameter, one in zip(self._parameters, gradient, strict=True):
             parameter.grad = one
 

@@ -77,6 +77,19 @@ def test_processor_seconds_count_where_others_kept_the_machine_busy() -> None:
     assert clock_of(timing | {"threads": 2}) == clock_of(timing | {"device": "cuda:0"}) == "wall"
 
 
+def test_disturbed_rounds_of_the_processor_clock_do_not_count() -> None:
+    disturbed = way(32, 32, 3.0) | {"cpu_seconds": [2.0, 1.0, 1.1, 1.05, 4.0]}
+    advice = advice_of(measured([disturbed, way(64, 64, 6.0, cpu=2.0)]))
+    assert advice.ways[0].seconds == 1.05
+    assert "do not agree" not in " ".join(sentences(advice))
+
+
+def test_rounds_that_do_not_agree_are_named() -> None:
+    wild = way(32, 32, 1.0, cpu=1.6) | {"seconds": [1.0, 1.3, 1.6, 1.9, 2.2]}
+    said = " ".join(sentences(advice_of(measured([wild, way(64, 64, 2.0)]))))
+    assert "The fastest rounds of 1 of 2 ways (32 at once) do not agree within a tenth" in said
+
+
 def test_contention_is_said() -> None:
     said = " ".join(sentences(advice_of(measured([way(32, 32, 1.0, cpu=0.5), way(64, 64, 2.0, cpu=1.0)]))))
     assert "Something else kept the machine busy" in said

@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ EVIL = '<script>alert("$x^{")</script>'
 NAN = float("nan")
 
 
-def lines(name: str = "loss", **options: bool) -> Lines:
+def lines(name: str = "loss", **options: Any) -> Lines:
     x = np.arange(1.0, 21.0)
     return Lines("file", name, name, name, [Series(name, x, 1 / x, 0.5 / x, 2 / x, has_dots=True)], **options)
 
@@ -64,3 +65,11 @@ def test_lines_stay_inside_the_drawing() -> None:
 def test_pictures_are_written_for_every_kind(tmp_path: Path) -> None:
     paths = png.save([*every_kind(EVIL + " 学习"), lines(is_x_log=True, is_y_log=True)], tmp_path)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_what_has_no_value_is_a_cross_inside_the_drawing() -> None:
+    x = np.array([1.0, 2.0])
+    drawn = svg.draw(Lines("file", "t", "x", "y", [Series("a", x, x, lost=np.array([8.0]))], is_x_log=True))
+    paths = [one.attrib["d"] for one in ElementTree.fromstring(drawn).iter("path")]
+    (cross,) = [one for one in paths if "l" in one]
+    assert float(paths[0].split("L")[1].split(",")[0]) < float(cross[1:].split(",")[0]) < svg.WIDTH - 4

@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
+from mbtrain.analysis.__main__ import main
 from mbtrain.analysis.budgets import losses_by_budget
 from mbtrain.analysis.study import contrasts, write_study
 from mbtrain.analysis.trajectory import Trajectory, trajectories, trajectory
@@ -58,7 +59,7 @@ def study(tmp_path: Path) -> dict[str, Any]:
     content = {
         "question": "Does it?", "name": "accumulation", "scale": "demo", "command": "mbtrain study=x", "git": None,
         "versions": {"torch": "2"}, "cores": 2, "margin": 0.01, "cases": {"digits": case},
-        "limits": ["Only so far."], "columns": [],
+        "limits": ["Only so far."], "columns": ["iterations"],
         "primary": {"arm": "accumulate", "against": "step"}, "contrasts": [], "reference": "step",
         "budget": "time", "budgets": BUDGETS,
     }  # fmt: skip
@@ -108,7 +109,7 @@ def test_page_answers_first_and_shows_what_was_tuned_and_timed(study: dict[str, 
     assert answer.split(":")[0] in text and "AT THE EDGE of the grid" in text and "diverged" in text
     assert "<b>" not in text.split("<body", 1)[1].replace("&lt;b&gt;", "")
     assert (tmp_path / "report" / "study.md").is_file()
-    assert len(list((tmp_path / "report" / "figures").glob("*.png"))) == 1
+    assert len(list((tmp_path / "report" / "figures").glob("*.png"))) == 2
 
 
 def test_page_says_where_the_pace_was_not_steady(study: dict[str, Any], tmp_path: Path) -> None:
@@ -142,3 +143,16 @@ def test_only_named_pairs_and_those_with_the_reference_are_compared(study: dict[
     study["contrasts"] = [{"arm": "accumulate", "against": "direct"}, {"arm": "accumulate", "against": "missing"}]
     found = {(one.arm, one.against) for one in contrasts(study, trajectories(tmp_path, study))}
     assert found == {("accumulate", "direct"), ("accumulate", "step"), ("direct", "step")}
+
+
+def test_report_of_a_study_s_folder_is_its_page(
+    study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/report.html\n" and (tmp_path / "report" / "study.md").is_file()
+
+
+def test_columns_that_the_study_names_stand_beside_the_loss(study: dict[str, Any], tmp_path: Path) -> None:
+    write_study(tmp_path)
+    text = (tmp_path / "report" / "study.md").read_text()
+    assert "## Beside the loss" in text and "| digits | step | 168, n = 5 |" in text

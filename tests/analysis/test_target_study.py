@@ -116,6 +116,12 @@ def test_arm_that_did_not_always_reach_the_target_is_left_out_and_said(study: di
     assert "b16 is left out of the fit: its best learning rate is at the edge of the grid." in text
 
 
+def test_arm_whose_lengths_miss_the_target_is_not_said_to_miss_it(study: dict[str, Any], tmp_path: Path) -> None:
+    study["target"]["below"] = 0.45  # every length ends below it
+    arm = cases_of(study, trajectories(tmp_path, study))[1].arms[0]
+    assert arm.why_not == "the target lies between no two lengths that were run, or a run diverged"
+
+
 def test_arm_that_takes_another_s_rate_is_not_fitted_but_its_noise_scale_is_told(
     study: dict[str, Any], tmp_path: Path
 ) -> None:

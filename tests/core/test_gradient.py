@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbtrain.core.gradient import mean_gradient
+from mbtrain.core.gradient import Multiple, mean_gradient
 from tests.conftest import relative_difference
 
 Batch = tuple[Tensor, Tensor]
@@ -167,3 +167,10 @@ def test_tokens_are_weighted_one_by_one() -> None:
     )
     assert float(result.loss) == pytest.approx(16 / 4, rel=1e-15)
     assert result.gradient[0] is not None and float(result.gradient[0]) == pytest.approx(4, rel=1e-15)
+
+
+def test_observers_see_a_multiple_that_is_multiplied_out_where_it_is_looked_at() -> None:
+    raw = [torch.tensor([1.0, 2.0]), None]
+    seen = Multiple(raw, 3.0)
+    assert len(seen) == 2 and seen.raw is raw and seen.factor == 3.0
+    assert seen[1] is None and torch.equal(list(seen)[0], torch.tensor([3.0, 6.0]))  # pyright: ignore

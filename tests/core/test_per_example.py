@@ -44,3 +44,7 @@ def test_a_layer_without_bias_has_one_square() -> None:
     inputs, slope = torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0]])
     (square,) = layer_squares(nn.Linear(2, 1, bias=False), inputs, slope)
     assert square.tolist() == [100.0]
+    # Over two positions the products add up before they are squared: (3, 4) x 2 and (1, 0) x 1.
+    inputs, slope = torch.tensor([[[3.0, 4.0], [1.0, 0.0]]]), torch.tensor([[[2.0], [1.0]]])
+    (square,) = layer_squares(nn.Linear(2, 1, bias=False), inputs, slope)
+    assert square.tolist() == [7.0**2 + 8.0**2]
