@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mbtrain.analysis import bootstrap
 from mbtrain.analysis.statistics import (
     difference_interval,
     interquartile_mean,
@@ -15,6 +16,13 @@ from mbtrain.analysis.statistics import (
     statistic_interval,
 )
 from mbtrain.analysis.survival import median_time, share_reached
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bootstrap interval's quantiles from fewer draws: their noise is small beside the spread between sweeps."""
+    monkeypatch.setattr(bootstrap, "NUM_DRAWS", 2 * bootstrap.BLOCK_DRAWS)
+
 
 NORMAL = (lambda random, n: random.normal(2, 3, n)), 2.0
 SKEWED = (lambda random, n: random.lognormal(0, 0.5, n)), float(np.exp(0.125))
