@@ -62,6 +62,12 @@ class Reading:
         """Whether an arm is one of those that the law goes through."""
         return _counts(racer, self.reference.name)
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether the law could miss the arms that it goes through: it meets two sizes by itself."""
+        own = (self.reference, *self.racers)
+        return len({one.size for one in own if self.is_fitted(one)}) > 2
+
     def predicted(self, racer: Racer) -> Interval | None:
         """The ratio of mean times over the reference, by the law and the seconds of an update of both."""
         if self.law is None:
@@ -150,11 +156,15 @@ def _counts(racer: Racer, reference: str) -> bool:
 
 
 def ratios(read: Sequence[Reading], *, fitted: bool) -> list[tuple[float, float]]:
-    """(predicted, observed) of every arm, on every target, that has both: of those in the fit, or of the others."""
+    """(predicted, observed) of every arm, on every target, that has both: of those that a fit could miss, or others."""
     found = []
     for one in read:
         for racer in one.racers:
             predicted, observed = one.predicted(racer), one.observed(racer)
-            if predicted is not None and observed is not None and one.is_fitted(racer) == fitted:
+            if predicted is not None and observed is not None and _is_listed(one, racer, fitted):
                 found.append((predicted.estimate, observed.estimate))
     return found
+
+
+def _is_listed(one: Reading, racer: Racer, fitted: bool) -> bool:
+    return one.is_fitted(racer) == fitted and (one.is_tested or not fitted)

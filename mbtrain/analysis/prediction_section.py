@@ -74,7 +74,7 @@ def _remark(one: Reading, racer: Racer) -> str:
     if censored:
         return "; ".join(f"{arm.num_reached} of {len(arm.samples)} runs of {arm.name} got there" for arm in censored)
     if one.is_fitted(racer):
-        return "in the fit"
+        return "in the fit" if one.is_tested else "in the fit, which meets two sizes by itself"
     if not racer.is_inside:
         return "its best learning rate is at the edge of the grid"
     if one.law is not None and not one.law.fitted.holds(racer.size):
@@ -98,7 +98,8 @@ def _row(one: Reading) -> list[Value]:
     if one.law is not None and one.law.fitted.is_bent:
         critical = one.law
     where = [word(one.case), word(one.place), number(one.target)]
-    where.append(word("no bend is seen") if critical is None else with_interval(critical.critical_size()))
+    missing = "too few arms got there" if one.law is None else "no bend is seen"
+    where.append(word(missing) if critical is None else with_interval(critical.critical_size()))
     if costs is None:
         return [*where, *(word("") for _ in range(5))]
     milliseconds = 1e3 * costs.micro_seconds, 1e3 * costs.update_seconds

@@ -89,7 +89,7 @@ def test_arm_with_a_run_that_did_not_get_there_has_no_observed_ratio_and_is_not_
     section = prediction_section(study, runs)
     assert section is not None
     remarks = {row[3].text: row[-1].text for row in section.tables[0].rows if row[1].text == "after 50 %"}
-    assert remarks["direct_8"] == "5 of 6 runs of direct_8 got there" and remarks["direct_4"] == "in the fit"
+    assert remarks["direct_8"] == "5 of 6 runs of direct_8 got there" and remarks["direct_4"].startswith("in the fit")
     assert remarks["accumulate_2"] == "" and remarks["accumulate_8"] == "beyond the fit"
 
 
@@ -129,3 +129,24 @@ def test_case_that_cannot_be_read_on_the_way_is_left_out(
 ) -> None:
     study["cases"]["digits"][key] = value
     assert prediction_section(study, runs) is None
+
+
+def test_law_through_two_sizes_is_not_counted_as_having_met_them(
+    study: dict[str, Any], runs: dict[str, Trajectory]
+) -> None:
+    section = prediction_section(study, runs)
+    assert section is not None and any("that it was fitted on" in told for told in section.text)
+    runs["run/direct_40"] = Trajectory()
+    section = prediction_section(study, runs)
+    assert section is not None and not any("that it was fitted on" in told for told in section.text)
+    remarks = {row[3].text: row[-1].text for row in section.tables[0].rows if row[1].text == "after 50 %"}
+    assert remarks["direct_8"] == "in the fit, which meets two sizes by itself"
+
+
+def test_target_that_too_few_arms_get_to_is_not_said_to_have_no_bend(
+    study: dict[str, Any], runs: dict[str, Trajectory]
+) -> None:
+    runs |= {"run/direct_40": Trajectory(), "run/direct_80": Trajectory()}
+    section = prediction_section(study, runs)
+    assert section is not None
+    assert {row[3].text for row in section.tables[1].rows} == {"too few arms got there"}
