@@ -15,6 +15,7 @@ from mbtrain.analysis.contrast import holm
 from mbtrain.analysis.decision import Decision, decide
 from mbtrain.analysis.finite import without_diverged
 from mbtrain.analysis.page import Page, html, markdown
+from mbtrain.analysis.prediction_section import prediction_section
 from mbtrain.analysis.section import Section
 from mbtrain.analysis.statistics import finite_mean_interval
 from mbtrain.analysis.study_sections import columns_section, sensitivity_section
@@ -164,6 +165,9 @@ def _sections(study: Mapping[str, Any], found: Sequence[Contrast], runs: Mapping
     beside = columns_section(study, runs, losses)
     if beside is not None:
         yield beside
+    foreseen = prediction_section(study, runs)
+    if foreseen is not None:
+        yield foreseen
     yield sensitivity_section(study)
     yield Section("Learning rates", ["Chosen by the mean validation loss of the tuning seeds."], tables=[_rates(study)])
     if study["budget"] == "time":
