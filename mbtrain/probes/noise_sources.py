@@ -145,7 +145,7 @@ class ClosedForm:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Look at what goes into the layers and at the gradient that comes back."""
-        handles = [layer.register_forward_hook(self._hook(*known)) for layer, *known in self._layers]
+        handles = [layer.register_forward_hook(self._hook(name, places)) for layer, name, places in self._layers]
         try:
             yield
         finally:
@@ -199,10 +199,10 @@ Sums = tuple[Tensor, "int | Tensor"]
 
 def _sums(squares: Tensor, weights: float | Tensor) -> Sums:
     """From |W_i g_i|^2 [parameters, n] and W_i, [n] or the same for all; a sample without weight is no part."""
-    if isinstance(weights, float):
-        return squares.sum(1, dtype=torch.float64) / weights, squares.shape[1]
-    is_part = weights > 0
-    return squares.double() @ torch.where(is_part, 1 / weights.double(), 0.0), is_part.sum()
+    if isinstance(weights, Tensor):
+        is_part = weights > 0
+        return squares.double() @ torch.where(is_part, 1 / weights.double(), 0.0), is_part.sum()
+    return squares.sum(1, dtype=torch.float64) / weights, squares.shape[1]
 
 
 def _anova(lens: Lens, parts: Sequence[Sums], weight: float | Tensor, mean: Gradient) -> Anova:
