@@ -16,7 +16,7 @@ def layer_squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> list[Tenso
 
     `inputs` and `slope` (the gradient of the summed loss at the layer's output) are [n, ..., features].
     """
-    inputs, slope = inputs.detach().to(_precise(inputs)), slope.detach().to(_precise(slope))
+    inputs, slope = inputs.to(_precise(inputs)), slope.to(_precise(slope))
     if isinstance(layer, nn.Linear) and inputs.dim() == 2:
         # As linear_squares has it; the bias needs the slopes' part of it. Norms stay precise under autocast, and to
         # leave it would cost more than they do.

@@ -30,13 +30,13 @@ class NoiseScale:
         least: int | None = None,
         most: int | None = None,
         parts: int = 8,
-        every: str = "10it",
+        every: str = "50it",
         half_life: str = "10%",
     ) -> None:
         self._factor = _number_above("factor", factor, 0)
         self._hysteresis = _number_above("hysteresis", hysteresis, 1)
         self.parts = size_of("parts", parts)
-        self.every, self.half_life = Duration.parse(every), length_of("half_life", half_life)
+        self.every, self.half_life = _cadence_of(every), length_of("half_life", half_life)
         self._size, self._least = size, size if least is None else size_of("least", least)
         self._most = None if most is None else size_of("most", most)
         self._limit = size
@@ -89,6 +89,14 @@ class NoiseScale:
         """Go on from `state`."""
         self._size = state["size"]
         self._average.load(state["average"])
+
+
+def _cadence_of(every: object) -> Duration:
+    """How often it measures: iterations too, which are counted as they come."""
+    try:
+        return Duration.parse(every)
+    except Refused as error:
+        raise Refused(f"batch_schedule.every={error}") from None
 
 
 def _number_above(name: str, value: Any, bound: float) -> float:

@@ -59,11 +59,12 @@ class Lens:
 
     def norms(self, gradient: Gradient) -> Tensor:
         """|D g| of each parameter that counts."""
-        raw, factor = (gradient.raw, gradient.factor) if isinstance(gradient, Multiple) else (gradient, 1.0)
-        kept = [raw[place] for place in self.places]
+        if isinstance(gradient, Multiple):
+            return self.norms(gradient.raw) * gradient.factor
+        kept = [gradient[place] for place in self.places]
         if self._factors:
             kept = [None if one is None else one * d for one, d in zip(kept, self._factors, strict=True)]
-        return norms(kept, self._like) * factor
+        return norms(kept, self._like)
 
     def kept(self, values: Tensor) -> Tensor:
         """Of one value a parameter of the whole model, those of the parameters that count."""

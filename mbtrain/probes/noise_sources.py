@@ -91,8 +91,8 @@ class PerExample:
         """Add up W_i |g_i|^2 over all samples."""
         weights = {name: one.detach() for name, one in self._trained.items()}
         size = max(1, HELD // sum(one.numel() for one in weights.values()))
-        squares: list[Tensor] = []  # [n, parameters] each
-        counts: list[Tensor] = []
+        parts: list[Sums] = []
+        weight: float | Tensor = 0.0
         totals: list[Tensor] = []
         for part in rehearsal.micro_batches(size):
 
@@ -105,13 +105,12 @@ class PerExample:
             # The attention kernels that are faster have no batching rule.
             with sdpa_kernel(SDPBackend.MATH):
                 gradients, count = each(weights, part.inputs, part.target)
-            squares.append(torch.stack([one.flatten(1).square().sum(1) for one in gradients.values()], 1))
+            parts.append(_sums(torch.stack([one.flatten(1).square().sum(1) for one in gradients.values()]), count))
             sums = [one.sum(0) for one in gradients.values()]
             totals = sums if not totals else [a + b for a, b in zip(totals, sums, strict=True)]
-            counts.append(count)
-        weight = torch.cat(counts)
-        mean: list[Tensor | None] = [one / weight.sum() for one in totals]
-        self.sums = [_anova(lens, torch.cat(squares), weight, mean) for lens in self._lenses]
+            weight = weight + count.sum(dtype=torch.float64)
+        mean: list[Tensor | None] = [one / weight for one in totals]
+        self.sums = [_anova(lens, parts, weight, mean) for lens in self._lenses]
 
 
 class ClosedForm:
@@ -121,12 +120,9 @@ class ClosedForm:
 
     def __init__(self, lenses: Sequence[Lens], model: nn.Module, trained: Mapping[str, Tensor]) -> None:
         self._lenses, self._names = lenses, {name: place for place, name in enumerate(trained)}
-        self._seen_by = {place for lens in lenses for place in lens.places}
-        self._layers = [
-            (name, layer)
-            for name, layer in model.named_modules()
-            if has_closed_form(layer) and self._places(name, layer) & self._seen_by
-        ]
+        seen = {place for lens in lenses for place in lens.places}
+        known = [(layer, name, self._places(name)) for name, layer in model.named_modules() if has_closed_form(layer)]
+        self._layers = [one for one in known if seen & set(one[2])]
         self.begin()
 
     @staticmethod
@@ -143,13 +139,13 @@ class ClosedForm:
         """Forget the mini-batch before."""
         self.sums: list[Anova] = []
         self._squares: list[dict[int, Tensor]] = []
-        self._counts: list[Tensor] = []
-        self._factors: list[Tensor] = []
+        self._weights: list[float | Tensor] = []
+        self._slopes: list[Tensor] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Look at what goes into the layers and at the gradient that comes back."""
-        handles = [layer.register_forward_hook(self._hook(name)) for name, layer in self._layers]
+        handles = [layer.register_forward_hook(self._hook(name, places)) for layer, name, places in self._layers]
         try:
             yield
         finally:
@@ -159,52 +155,61 @@ class ClosedForm:
     def see_losses(self, values: Tensor, weights: Tensor | None) -> None:
         """Note the samples' weights, and what the loss is multiplied by before its gradient is taken."""
         self._squares.append({})
-        count = torch.ones_like(values) if weights is None else weights
-        self._counts.append(count.detach().reshape(len(count), -1).sum(1))
-        values.register_hook(lambda slope: self._factors.append(slope.detach().flatten()[0]))
+        alike = values.numel() / len(values)
+        self._weights.append(alike if weights is None else weights.detach().reshape(len(weights), -1).sum(1))
+        values.register_hook(self._slopes.append)
 
     def see_gradient(self, weight: float | Tensor, gradient: Gradient) -> None:
         """Compare with the whole."""
-        places = range(len(self._names))
-        parts = [
-            torch.stack([part[place] if place in part else torch.zeros_like(count) for place in places], 1) / factor**2
-            for part, count, factor in zip(self._squares, self._counts, self._factors, strict=True)
-        ]
-        squares, counts = _joined(parts), _joined(self._counts)
-        self.sums = [_anova(lens, squares, counts, gradient) for lens in self._lenses]
+        parts = [self._sums_of(*part) for part in zip(self._squares, self._weights, self._slopes, strict=True)]
+        self.sums = [_anova(lens, parts, weight, gradient) for lens in self._lenses]
 
-    def _places(self, name: str, layer: nn.Module) -> set[int]:
-        full = [f"{name}.{one}" if name else one for one, _ in layer.named_parameters(recurse=False)]
-        return {self._names[one] for one in full if one in self._names}
+    def _sums_of(self, found: Mapping[int, Tensor], weights: float | Tensor, slope: Tensor) -> Sums:
+        """Of one micro-batch."""
+        every = [found[place] if place in found else slope.new_zeros(len(slope)) for place in self._names.values()]
+        # The same for all of its samples: the gradients that were seen are so many times theirs.
+        factor = slope[(0,) * slope.dim()].double()
+        by_parameter, num_parts = _sums(torch.stack(every), weights)
+        return by_parameter / factor.square(), num_parts
 
-    def _hook(self, name: str) -> Any:
+    def _places(self, name: str) -> list[int | None]:
+        """Of a layer's weight and bias among the parameters that are trained."""
+        return [self._names.get(f"{name}.{kind}" if name else kind) for kind in ("weight", "bias")]
+
+    def _hook(self, name: str, places: Sequence[int | None]) -> Any:
         def see(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
             if output.requires_grad:
-                output.register_hook(lambda slope: self._see(name, layer, given[0], slope))
+                output.register_hook(lambda slope: self._see(name, places, layer_squares(layer, given[0], slope)))
 
         return see
 
-    def _see(self, name: str, layer: nn.Module, inputs: Tensor, slope: Tensor) -> None:
-        kinds = ("weight", "bias")
-        for kind, square in zip(kinds, layer_squares(layer, inputs, slope), strict=False):
-            place = self._names.get(f"{name}.{kind}" if name else kind)
+    def _see(self, name: str, places: Sequence[int | None], squares: Sequence[Tensor]) -> None:
+        found = self._squares[-1]
+        for place, square in zip(places, squares, strict=False):
             if place is None:
                 continue
-            if place in self._squares[-1]:
+            if place in found:
                 raise Refused(f"probe.noise_scale.source=per_example: layer {name} is used twice: take source=parts")
-            self._squares[-1][place] = square
+            found[place] = square
 
 
-def _anova(lens: Lens, squares: Tensor, weight: Tensor, mean: Gradient) -> Anova:
-    """From |W_i g_i|^2 [n, parameters] and W_i [n]; a sample without weight is no part."""
-    is_part = weight > 0
-    inverse = torch.where(is_part, 1 / weight.double(), 0.0)
-    by_parameter = inverse @ squares.double()
-    return Anova(lens.sums(lens.kept(by_parameter)), lens.see(mean), weight.sum(dtype=torch.float64), is_part.sum())
+# sum_i W_i |g_i|^2 [parameters], float64, over some samples, and how many of them there are.
+Sums = tuple[Tensor, "int | Tensor"]
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+def _sums(squares: Tensor, weights: float | Tensor) -> Sums:
+    """From |W_i g_i|^2 [parameters, n] and W_i, [n] or the same for all; a sample without weight is no part."""
+    if isinstance(weights, Tensor):
+        is_part = weights > 0
+        return squares.double() @ torch.where(is_part, 1 / weights.double(), 0.0), is_part.sum()
+    return squares.sum(1, dtype=torch.float64) / weights, squares.shape[1]
+
+
+def _anova(lens: Lens, parts: Sequence[Sums], weight: float | Tensor, mean: Gradient) -> Anova:
+    by_parameter, num_parts = parts[0]
+    for more, num_more in parts[1:]:
+        by_parameter, num_parts = by_parameter + more, num_parts + num_more
+    return Anova(lens.sums(lens.kept(by_parameter)), lens.see(mean), weight, num_parts)
 
 
 def _alone(inputs: Any) -> Any:

@@ -76,6 +76,7 @@ def test_its_state_goes_on() -> None:
         ({"parts": 20}, "batch.size=32: is too small for batch_schedule.parts=20: give 40 or more"),
         ({"least": 8}, "batch_schedule.least=8: is too small for batch_schedule.parts=8: give 16 or more"),
         ({"most": 20}, "batch_schedule.most=20: is below batch_schedule.least=32"),
+        ({"every": "5xx"}, "batch_schedule.every=5xx: not a length such as 5ep"),
         ({"half_life": "10it"}, "batch_schedule.half_life=10it: iterations depend on the batch size"),
     ],
 )
