@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests import composing
+
 
 class Forked:
     """`act`, which gives an exit code, in a process of its own, leader of its group; what it says goes to a file."""
@@ -16,6 +18,8 @@ class Forked:
     def __init__(self, act: Callable[[], int], said: Path, environ: Mapping[str, str]) -> None:
         # Before the fork, so that it is done once.
         from mbtrain import one_run  # noqa: F401
+
+        composing.compositions()
 
         self._said = said
         self.pid = os.fork()
