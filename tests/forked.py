@@ -1,5 +1,6 @@
 """Command lines in processes forked from this one, which has everything imported: a fresh one takes seconds for it."""
 
+import gc
 import os
 import signal
 import sys
@@ -7,19 +8,27 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 from tests import composing
+
+
+@cache
+def _warm_up() -> None:
+    """What every command would do again after the fork; its garbage collector need not look at the tests' objects."""
+    from mbtrain import one_run  # noqa: F401
+
+    composing.compositions()
+    gc.collect()
+    gc.freeze()
 
 
 class Forked:
     """`act`, which gives an exit code, in a process of its own, leader of its group; what it says goes to a file."""
 
     def __init__(self, act: Callable[[], int], said: Path, environ: Mapping[str, str]) -> None:
-        # Before the fork, so that it is done once.
-        from mbtrain import one_run  # noqa: F401
-
-        composing.compositions()
+        _warm_up()
 
         self._said = said
         self.pid = os.fork()

@@ -242,7 +242,7 @@ def test_an_interrupt_ends_with_128_and_its_number(forked: Callable[..., Forked]
 def test_a_sweep_has_a_folder_for_each_job(forked: Callable[..., Forked], folder: Path) -> None:
     words = ["-m", "batch.size=32,64", "seed=0,1", "sweep_dir=s", *QUIET]
     code, said = forked(lambda: exit_code(words)).ended()
-    assert code == 0, said
+    assert code == 0 and "report: s/report.html" in said and (folder / "s" / "report.html").is_file(), said
     folders = sorted(file.parent.name for file in (folder / "s").glob("*/status.json"))
     assert len(folders) == 4
     for size, seed in [(32, 0), (32, 1), (64, 0), (64, 1)]:
