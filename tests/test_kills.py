@@ -124,8 +124,11 @@ def test_command_goes_on_in_a_new_process_after_a_kill(fork: Callable[..., int],
     check_same(whole, cut)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
-@pytest.mark.parametrize("loop", ["lean", "stock"])
+@pytest.mark.parametrize(
+    ("number", "loop"),
+    [(one, "lean") for one in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)]
+    + [(signal.SIGTERM, "stock")],
+)
 def test_signal_finishes_the_iteration_saves_and_gives_its_exit_code(
     fork: Callable[..., int], tmp_path: Path, number: signal.Signals, loop: str
 ) -> None:
