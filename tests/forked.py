@@ -1,5 +1,6 @@
 """Command lines in processes forked from this one, which has everything imported: a fresh one takes seconds for it."""
 
+import ctypes
 import gc
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
+from mbtrain.study.pool import PR_SET_PDEATHSIG
 from tests import composing
 
 
@@ -48,6 +50,9 @@ class Forked:
 
     def _set_up(self, environ: Mapping[str, str]) -> None:
         os.setpgid(0, 0)
+        if sys.platform == "linux":
+            # Tests that are killed kill nothing any more: a sweep, its jobs and its trackers would go on for minutes.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         file = os.open(self._said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
