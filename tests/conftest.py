@@ -13,11 +13,21 @@ import pytest
 import torch
 
 import mbtrain
+from tests import composing
 from tests.forked import Forked
 from tests.memory import memory as memory  # a fixture
 
 torch.set_num_threads(1)
 QUIET = ["tracker=none", "trainer.threads=1", "trainer.accelerator=cpu", "trainer.progress=false"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composes_quickly() -> Iterator[None]:
+    """What is tested in a run, most often, is not its composition."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mbtrain.config.compose.composed", composing.composed)
+        patch.setattr("hydra._internal.config_repository.ConfigRepository.load_config", composing.load_config)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from mbtrain.plan.refused import Refused
 from tests.conftest import rows
-from tests.test_kills import LENGTH, check_ten_kills
+from tests.test_kills import LENGTH, check_kills
 from tests.test_kills import fork as fork  # a fixture
 from tests.training.test_resume import check_same_run, train_with_kills
 
@@ -55,10 +55,10 @@ def test_workers_that_have_gone_ahead_fetch_again_where_results_move_the_size(tr
     check_same_run(train(*overrides, "dataset.workers=2"), train(*overrides, "dataset.workers=0"))
 
 
-def test_ten_kills_leave_a_run_whose_sizes_follow_its_results_as_it_would_have_been(
+def test_six_kills_leave_a_run_whose_sizes_follow_its_results_as_it_would_have_been(
     fork: Callable[..., int], train: Callable[..., Any], tmp_path: Path
 ) -> None:
-    check_ten_kills(fork, NOISE, train(*LENGTH, *NOISE).run_dir, tmp_path / "cut", seed=3)
+    check_kills(fork, NOISE, train(*LENGTH, *NOISE).run_dir, tmp_path / "cut", seed=3)
 
 
 def test_longer_run_with_the_same_sizes_so_far_goes_on(train: Callable[..., Any], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mbtrain.assembly import assemble
-from mbtrain.config.compose import composed
+from tests.composing import composed
 from tests.conftest import QUIET, final_weights, relative_difference, rows
 
 DOUBLE = [
