@@ -132,7 +132,6 @@ def _sections(study: Mapping[str, Any], found: Sequence[Contrast], runs: Mapping
     if foreseen is not None:
         yield foreseen
     yield sensitivity_section(study)
-    yield Section("Learning rates", ["Chosen by the mean validation loss of the tuning seeds."], tables=[_rates(study)])
     if study["budget"] == "time":
         yield Section("Time", ["Medians over rounds, one run at a time, arms alternating."], tables=[_times(study)])
 
@@ -151,16 +150,6 @@ def _panels(found: Sequence[Contrast]) -> Iterator[Panel]:
             Dots(f"{found[0].case}-{budget}", f"{found[0].case} at {SPOKEN[budget]}", "validation loss", rows)
         )
     yield Panel(charts, [SPOKEN[budget] for budget in by_budget])
-
-
-def _rates(study: Mapping[str, Any]) -> Table:
-    rows = []
-    for name, case in study["cases"].items():
-        for arm, tried in case["tuning"].items():
-            losses = ", ".join(f"{lr:g}: {'diverged' if loss is None else f'{loss:.4f}'}" for lr, loss in tried)
-            where = "inside the grid" if case["is_inside"][arm] else "AT THE EDGE of the grid"
-            rows.append([word(name), word(arm), number(case["rates"][arm]), word(where), word(losses)])
-    return Table(["case", "arm", "learning rate", "the best is", "mean loss by learning rate"], rows)
 
 
 def _times(study: Mapping[str, Any]) -> Table:
