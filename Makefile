@@ -31,10 +31,11 @@ check: $(VENV)/.dev  ## lint and types
 	$(BIN)/pyright
 
 test: check  ## lint, types and all tests (what CI runs)
-	$(BIN)/python -m pytest -n 2 --cov=mbtrain.plan --cov=mbtrain.core --cov-report=term --cov-fail-under=100 $(ARGS)
+	$(BIN)/python -m pytest tests/plan tests/core --cov=mbtrain.plan --cov=mbtrain.core --cov-report=term --cov-fail-under=100
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/plan --ignore=tests/core $(ARGS)
 
 quick: $(VENV)/.dev  ## the tests that take under two minutes
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 format: $(VENV)/.dev  ## put the code into the house's format
 	$(BIN)/ruff format .

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,17 @@ def train(tmp_path: Path) -> Callable[..., Any]:
         count += 1
         own = [] if any(one.startswith("run_dir=") for one in overrides) else [f"run_dir={tmp_path}/run{count}"]
         return mbtrain.run([*QUIET, *own, *overrides], **kwargs)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def train_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Train with overrides; what has run already is not run again: for the run that others are held against."""
+
+    @cache
+    def run(*overrides: str) -> Any:
+        return mbtrain.run([*QUIET, *overrides, f"run_dir={tmp_path_factory.mktemp('once') / 'run'}"])
 
     return run
 
