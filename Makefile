@@ -31,8 +31,8 @@ check: $(VENV)/.dev  ## lint and types
 	$(BIN)/pyright
 
 test: check  ## lint, types and all tests (what CI runs)
-	$(BIN)/python -m pytest tests/plan tests/core --cov=mbtrain.plan --cov=mbtrain.core --cov-report=term --cov-fail-under=100
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/plan --ignore=tests/core $(ARGS)
+	$(BIN)/python -m pytest tests/plan tests/core tests/test_doctests.py --cov=mbtrain.plan --cov=mbtrain.core --cov-report=term --cov-fail-under=100
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/plan --ignore=tests/core --ignore=tests/test_doctests.py $(ARGS)
 
 quick: $(VENV)/.dev  ## the tests that take under two minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
