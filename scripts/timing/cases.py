@@ -13,6 +13,7 @@ from mbtrain.models.cnn import Cnn
 from mbtrain.models.resnet import ResNet
 
 NUM_CLASSES, LR, MOMENTUM, ADAMW_LR = 10, 0.05, 0.9, 1e-3
+DEPTH = 50
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Network:
 
 def _mlp(width: int, hidden: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, NUM_CLASSES))
+
+
+def _deep() -> nn.Module:
+    layers = [layer for _ in range(DEPTH) for layer in (nn.Linear(64, 64), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(64, NUM_CLASSES))
 
 
 def _cnn() -> nn.Module:
@@ -44,6 +50,7 @@ NETWORKS = {
         lambda: nn.Sequential(nn.Linear(784, 2900), nn.ReLU(), nn.Linear(2900, 2900), nn.ReLU(), nn.Linear(2900, 10)),
         ("model=mlp", "model.hidden=[2900,2900]"),
     ),
+    "deep": Network((64,), _deep, ("model=mlp", f"model.hidden={[64] * DEPTH}")),
     "cnn": Network((1, 28, 28), _cnn, ("model=cnn", "model.channels=[32,64]")),
     "resnet": Network((3, 32, 32), _resnet, ("model=resnet", "model.depth=8")),
 }
@@ -115,14 +122,14 @@ class Case:
         return replace(self, num_samples=min(num_samples, self.num_samples))
 
 
-IMAGES = {"num_samples": 1_280}
+IMAGES = 1_280
 CASES = {
     case.name: case
     for case in (
         Case("tiny32", "tiny", 32, 32),
         Case("mlp32", "mlp", 32, 32),
         Case("mlp256", "mlp", 256, 256),
-        Case("cnn32", "cnn", 32, 32, **IMAGES),
+        Case("cnn32", "cnn", 32, 32, num_samples=IMAGES),
         Case("mlp8x32", "mlp", 256, 32),
         Case("tiny2x16", "tiny", 32, 16),
         Case("tiny8", "tiny", 8, 8, num_samples=5_000),
@@ -130,9 +137,9 @@ CASES = {
         Case("mlp1024", "mlp", 1024, 1024),
         Case("tiny32-adamw", "tiny", 32, 32, optimizer="adamw"),
         Case("mlp32-adamw", "mlp", 32, 32, optimizer="adamw"),
-        Case("cnn8x32", "cnn", 256, 32, **IMAGES, group_size=32),
-        Case("cnn256", "cnn", 256, 256, **IMAGES),
-        Case("cnn256-groups", "cnn", 256, 256, **IMAGES, group_size=32),
+        Case("cnn8x32", "cnn", 256, 32, num_samples=IMAGES, group_size=32),
+        Case("cnn256", "cnn", 256, 256, num_samples=IMAGES),
+        Case("cnn256-groups", "cnn", 256, 256, num_samples=IMAGES, group_size=32),
         Case("resnet32", "resnet", 32, 32, num_samples=640),
     )
 }

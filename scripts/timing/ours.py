@@ -36,14 +36,12 @@ class OurLoop:
             f"++dataset.path={case.keep_data(folder)}",
             "dataset.val_fraction=0",
             "validate=never",
-            f"duration={ENDLESS}",
             "tracker=none",
             "checkpoint.every=null",
             f"trainer.accelerator={'gpu' if DEVICE.type == 'cuda' else 'cpu'}",
             f"trainer.threads={threads}",
             "trainer.progress=false",
             "trust=[timing]",
-            "sampler._target_=timing.span.TimedReshuffle",
             *overrides,
         ]
 
@@ -51,7 +49,12 @@ class OurLoop:
         """Train without end."""
         TimedReshuffle.note, TimedReshuffle.iterations_per_epoch = note, self._case.iterations_per_epoch
         settle()
-        mbtrain.run([*self._overrides, f"run_dir={tempfile.mkdtemp(dir=self._folder)}"])
+        told = ["sampler._target_=timing.span.TimedReshuffle", f"duration={ENDLESS}"]
+        mbtrain.run([*self._overrides, *told, f"run_dir={tempfile.mkdtemp(dir=self._folder)}"])
+
+    def finite(self, name: str, num_iterations: int) -> list[str]:
+        """The overrides of a run of so many iterations in the folder `name`, for a command line."""
+        return [*self._overrides, f"duration={num_iterations}it", f"run_dir={self._folder / name}"]
 
 
 def row_by_row(loop: OurLoop) -> Peer:

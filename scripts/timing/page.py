@@ -1,8 +1,11 @@
 """benchmarks/README.md from results.json: what was measured beside the goals, met or not."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+from timing import page_more
+from timing.page_table import circumstances, load, ratio, table
 
 CASES = {
     "tiny32": "tiny 32",
@@ -74,10 +77,14 @@ def page(results: Mapping[str, Any]) -> str:
         "threads": _threads,
         "checkpoints": _checkpoints,
         "probes": _probes,
+        "startup": page_more.start_up,
+        "costs": page_more.costs,
+        "long": page_more.long,
     }
     parts = [HEAD, *(section(results[name]) for name, section in sections.items() if name in results)]
     if "loops" in results:
         parts.insert(1, _goals(results["loops"], results.get("alone", {})))
+        parts.insert(3, page_more.choices(results["loops"], CASES))
     return "\n".join(parts)
 
 
@@ -91,10 +98,10 @@ def _loops(loops: Mapping[str, Any]) -> str:
             [
                 CASES[name],
                 f"{_reference_us(loops[name], 'cpu'):,.0f}",
-                *(_ratio(found.get(peer), "cpu") for peer in peers),
+                *(ratio(found.get(peer), "cpu") for peer in peers),
             ]
         )
-    text = "## The loop, side by side\n" + _table(["case", "(a), us", *peers], rows)
+    text = "## The loop, side by side\n" + table(["case", "(a), us", *peers], rows)
     equal = [CASES[name] for name in names if loops[name].get("is_bit_equal")]
     text += f"\n(a') leaves the weights of (a) bit for bit: {', '.join(equal) or 'not looked at'}.\n\n"
     return text + "".join(_measured(loops, names))
@@ -103,11 +110,11 @@ def _loops(loops: Mapping[str, Any]) -> str:
 def _alone(loops: Mapping[str, Any]) -> str:
     names = [name for name in CASES if name in loops]
     rows = [
-        [CASES[name], peer, f"{row['wall']['reference_us']:,.0f}", *(_ratio(row, clock) for clock in CLOCKS)]
+        [CASES[name], peer, f"{row['wall']['reference_us']:,.0f}", *(ratio(row, clock) for clock in CLOCKS)]
         for name in names
         for peer, row in loops[name]["peers"].items()
     ]
-    text = "## The loop, each process alone\n" + _table(["case", "", "(a), us", *CLOCKS.values()], rows)
+    text = "## The loop, each process alone\n" + table(["case", "", "(a), us", *CLOCKS.values()], rows)
     return text + "\n" + "".join(_measured(loops, names))
 
 
@@ -116,7 +123,7 @@ def _measured(loops: Mapping[str, Any], names: Iterable[str]) -> Iterable[str]:
     told: dict[str, list[str]] = {}
     for name in names:
         for row in loops[name]["peers"].values():
-            line = _circumstances(row, "").replace("- : ", "")
+            line = circumstances(row, "").replace("- : ", "")
             told.setdefault(line, []).append(name)
     for line, cases in told.items():
         rows = [row for name in cases for row in loops[name]["peers"].values()]
@@ -133,7 +140,7 @@ def _goals(loops: Mapping[str, Any], alone: Mapping[str, Any]) -> str:
         found, wall = (table.get(goal.case, {"peers": {}})["peers"].get(goal.peer) for table in (loops, alone))
         verdict = "not measured" if found is None else "met" if found["cpu"]["ratio"] <= goal.bound else "not met"
         rows.append(
-            [goal.peer, CASES[goal.case], f"<= {goal.bound:.2f}", _ratio(found, "cpu"), _ratio(wall, "wall"), verdict]
+            [goal.peer, CASES[goal.case], f"<= {goal.bound:.2f}", ratio(found, "cpu"), ratio(wall, "wall"), verdict]
         )
     for case, bound in TEMPLATE_GOALS.items():
         peers = loops.get(case, {"peers": {}})["peers"]
@@ -142,7 +149,7 @@ def _goals(loops: Mapping[str, Any], alone: Mapping[str, Any]) -> str:
             verdict = "met" if times >= bound else "not met"
             rows.append([f"{TEMPLATE}, over ours", CASES[case], f">= {bound}", f"**{times:.1f}**", "-", verdict])
     head = ["", "case", "goal", "side by side, CPU", "alone, wall", "side by side"]
-    return "## Goals\n" + _table(head, rows)
+    return "## Goals\n" + table(head, rows)
 
 
 def _norm(norm: Mapping[str, Any]) -> str:
@@ -150,13 +157,13 @@ def _norm(norm: Mapping[str, Any]) -> str:
     ways = list(norm["tables"][names[0]])
     references = (norm["tables"][name][ways[0]]["cpu"]["reference_us"] for name in names)
     rows = [["nn.BatchNorm2d over the batch, us", *(f"{one:,.0f}" for one in references)]]
-    rows += [[way, *(_ratio(norm["tables"][name][way], "cpu") for name in names)] for way in ways]
+    rows += [[way, *(ratio(norm["tables"][name][way], "cpu") for name in names)] for way in ways]
     text = (
         f"## Batch norm over BN groups\nForward and backward, batch {shape['batch_size']} in groups of "
         f"{shape['group_size']}, {shape['channels']} channels of {shape['pixels']}x{shape['pixels']}; ratios to plain "
-        f"batch norm, CPU time, side by side; load {_load(norm)}.\n"
+        f"batch norm, CPU time, side by side; load {load(norm)}.\n"
     )
-    return text + _table(["", *names], rows) + "\n" + _circumstances(norm, "norm")
+    return text + table(["", *names], rows) + "\n" + circumstances(norm, "norm")
 
 
 def _threads(threads: Mapping[str, Any]) -> str:
@@ -164,42 +171,42 @@ def _threads(threads: Mapping[str, Any]) -> str:
     for name, row in sorted(threads["cases"].items(), key=lambda item: item[1]["forward_flops"]):
         choices = row["choices"]
         one_us = f"{choices['auto']['wall']['reference_us']:,.0f}"
-        ratios = (_ratio(found, "wall") for found in choices.values())
+        ratios = (ratio(found, "wall") for found in choices.values())
         over = (f"{row['over_best'][choice]:.2f}" for choice in ("null", "auto"))
         rows.append([name, f"{row['forward_flops']:.2g}", one_us, *ratios, *over])
     text = (
         "## Threads\nOurs, wall time, not pinned, each alone; ratios to one thread. The default, `threads=null`, "
         f"takes one thread below {threads['flops_worth_threads']:.2g} forward FLOPs a micro-batch. Goal: at most 1.05 "
-        f"times the best fixed number; load {_load(threads)}.\n"
+        f"times the best fixed number; load {load(threads)}.\n"
     )
     choices = [f"{one} threads" if one.isdigit() else one for one in next(iter(threads["cases"].values()))["choices"]]
     over = ["null over the best", "auto over the best"]
     head = ["case", "forward FLOPs a micro-batch", "1 thread, us", *choices, *over]
-    return text + _table(head, rows) + "\n" + _circumstances(threads, "threads")
+    return text + table(head, rows) + "\n" + circumstances(threads, "threads")
 
 
-def _checkpoints(table: Mapping[str, Any]) -> str:
+def _checkpoints(found: Mapping[str, Any]) -> str:
     rows = [
         [
             name,
             f"{row['weights']:,}",
             f"{row['wall']['reference_us']:,.0f}",
-            *(_ratio(row, clock) for clock in CLOCKS),
+            *(ratio(row, clock) for clock in CLOCKS),
             f"{row['held_ms']} ({row['held_percent']} %)",
             f"{row['written_ms']}",
         ]
-        for name, row in table["cases"].items()
+        for name, row in found["cases"].items()
     ]
     text = (
-        f"## Checkpoints\nOurs with checkpoint.every={table['every']} against ours without: snapshot, hash, flush to "
-        f"disk and all; side by side; load {_load(table)}.\n"
+        f"## Checkpoints\nOurs with checkpoint.every={found['every']} against ours without: snapshot, hash, flush to "
+        f"disk and all; side by side; load {load(found)}.\n"
     )
     text += "Held up: CPU time of the training's thread in one save, and its share of 100 iterations.\n"
     head = ["case", "weights", "without, us an iteration", "wall", "CPU, all threads", "held up, ms", "its thread, ms"]
-    return text + _table(head, rows) + "\n" + _circumstances(table, "checkpoints")
+    return text + table(head, rows) + "\n" + circumstances(found, "checkpoints")
 
 
-def _probes(table: Mapping[str, Any]) -> str:
+def _probes(found: Mapping[str, Any]) -> str:
     rows = [
         [
             row["probe"],
@@ -208,42 +215,15 @@ def _probes(table: Mapping[str, Any]) -> str:
             f"{100 * (row['cpu']['ratio'] - 1):+.1f} %",
             *(f"{100 * (one - 1):+.1f}" for one in row["cpu"]["quartiles"]),
         ]
-        for row in table["rows"]
+        for row in found["rows"]
     ]
     text = (
         "## Probes\nOurs with a probe that measures at every iteration (a preset: when it does) against ours without, "
-        f"side by side; {table['rounds']} rounds of {table['seconds']} s; load {_load(table)}.\n"
+        f"side by side; {found['rounds']} rounds of {found['seconds']} s; load {load(found)}.\n"
     )
     head = ["probe", "case", "without, us of CPU time", "CPU", "lower quartile", "upper quartile"]
-    return text + _table(head, rows) + "\n" + _circumstances(table, "probes")
-
-
-def _ratio(found: Mapping[str, Any] | None, clock: str) -> str:
-    if found is None:
-        return "-"
-    low, high = found[clock]["quartiles"]
-    return f"**{found[clock]['ratio']:.2f}** ({low:.2f}-{high:.2f})"
+    return text + table(head, rows) + "\n" + circumstances(found, "probes")
 
 
 def _reference_us(case: Mapping[str, Any], clock: str) -> float:
     return statistics.median(peer[clock]["reference_us"] for peer in case["peers"].values())
-
-
-def _load(table: Mapping[str, Any]) -> str:
-    return f"{table['load']['before'][0]}, {table['load']['after'][0]}"
-
-
-def _circumstances(table: Mapping[str, Any], name: str) -> str:
-    at = table["circumstances"]
-    machine, versions = at["machine"], ", ".join(f"{key} {value}" for key, value in at["versions"].items())
-    gpu = f", {', '.join(machine['gpu'])}, CUDA {machine['cuda']}" if "gpu" in machine else ""
-    changed = " with changes" if at["is_changed"] else ""
-    return (
-        f"- {name}: {at['date']}, {machine['processor']}, {machine['cores_used']} of {machine['cores']} cores{gpu}; "
-        f"{versions}; commit {at['commit'] or 'unknown'}{changed}; `{at['command']}`, niceness {at['niceness']}\n"
-    )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import benchmark  # noqa: E402
+from timing.check import compared  # noqa: E402
 from timing.child import Child, Mark, answered, side_by_side  # noqa: E402
+from timing.long import Sample, by_rows  # noqa: E402
 from timing.record import Record  # noqa: E402
 from timing.span import Note, Seconds  # noqa: E402
 
@@ -65,6 +67,33 @@ def test_record_keeps_the_peers_that_are_not_measured_again(tmp_path):
     peers = record.tables["loops"]["tiny32"]["peers"]
     assert peers["ours"] == {"cpu": 3, "circumstances": {"date": "now"}}
     assert peers["(a')"] == {"cpu": 2, "circumstances": {"date": "then"}}
+
+
+def loops(*ratios: float) -> dict:
+    row = {"cpu": {"ratio": sorted(ratios)[len(ratios) // 2], "ratios": list(ratios)}}
+    return {"tiny32": {"peers": {"ours": row}}}
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [
+        ((0.87, 0.88, 0.89), "as recorded"),  # within 0.03, the spreads of both
+        ((0.92, 0.93, 0.94), "slower"),
+        ((0.74, 0.75, 0.76), "faster"),
+    ],
+)
+def test_check_tells_what_moved_by_more_than_the_spread_of_both(now, verdict):
+    (found,) = compared(loops(0.84, 0.86, 0.88), loops(*now))
+    assert found.line().endswith(verdict)
+
+
+def test_rows_cost_what_the_run_took_between_them():
+    # Rows of 10 bytes; 100 rows at 1 s, 1,000 at 2 s, the last of 4,000 at 8 s.
+    samples = [Sample(0, 0.0, 1), Sample(1_000, 1.0, 2), Sample(10_000, 2.0, 3_000_000), Sample(40_000, 8.0, 4_000_000)]
+    assert by_rows(samples, [10 * (row + 1) for row in range(4_000)]) == [
+        {"rows": 1_000, "us": pytest.approx(1e6 / 900, abs=0.1), "resident_mb": 3},
+        {"rows": 4_000, "us": 2_000.0, "resident_mb": 4},
+    ]
 
 
 def test_unknown_case_is_refused_in_one_line(forked):
