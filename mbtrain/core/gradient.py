@@ -92,7 +92,8 @@ def _gradient_of_sum(values: Tensor, factor: float | Tensor, parameters: Sequenc
 
     Its engine is called as torch.autograd.grad calls it, whose own checks take as long as a layer's backward pass.
     """
-    start = torch.full_like(values, factor) if isinstance(factor, float) else factor.to(values.dtype).expand_as(values)
+    is_tensor = isinstance(factor, Tensor)
+    start = factor.to(values.dtype).expand_as(values) if is_tensor else torch.full_like(values, factor)
     if torch.compiler.is_compiling() or type(values) is not Tensor:
         return torch.autograd.grad(values, parameters, start, allow_unused=True)
     return Variable._execution_engine.run_backward(  # pyright: ignore
