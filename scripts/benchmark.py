@@ -88,6 +88,8 @@ def check(options: argparse.Namespace, recorded: Mapping[str, Any]) -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         now = {name: case for _, content in tables(options, Path(folder)) for name, case in content.items()}
     found = list(compared(recorded, now))
+    if not found:
+        sys.exit("--check: the record has none of these cases and peers: python scripts/benchmark.py measures them")
     print(*(one.line() for one in found), sep="\n")
     return int(any(one.is_slower for one in found))
 

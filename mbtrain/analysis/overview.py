@@ -62,4 +62,4 @@ def _row(one: Contrast) -> DotRow | None:
         return None
     low, middle, high = (100 * at / base for at in (difference.low, difference.estimate, difference.high))
     share = replace(difference, estimate=middle, low=low, high=high)
-    return DotRow(one.case, (), middle, low, high, f"{one.case}: {spoken(share)} %, {one.decision.answer}")
+    return DotRow(one.case, (), middle, low, high, f"{one.case}: {spoken(share)} %")

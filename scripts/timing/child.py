@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mbtrain.study.pool import PR_SET_PDEATHSIG
 from timing.span import Peer, Seconds, now
 
 _MARK = struct.Struct("qdd")
 PATIENCE_S = 600.0
-PR_SET_PDEATHSIG = 1
 
 
 class Mark(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from timing import page_more
-from timing.page_table import circumstances, load, ratio, table
+from timing.page_table import circumstances, how, load, ratio, table
 
 CASES = {
     "tiny32": "tiny 32",
@@ -85,7 +85,7 @@ def page(results: Mapping[str, Any]) -> str:
     if "loops" in results:
         parts.insert(1, _goals(results["loops"], results.get("alone", {})))
         parts.insert(3, page_more.choices(results["loops"], CASES))
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
 
 
 def _loops(loops: Mapping[str, Any]) -> str:
@@ -161,7 +161,7 @@ def _norm(norm: Mapping[str, Any]) -> str:
     text = (
         f"## Batch norm over BN groups\nForward and backward, batch {shape['batch_size']} in groups of "
         f"{shape['group_size']}, {shape['channels']} channels of {shape['pixels']}x{shape['pixels']}; ratios to plain "
-        f"batch norm, CPU time, side by side; load {load(norm)}.\n"
+        f"batch norm, CPU time, {how(norm)}; load {load(norm)}.\n"
     )
     return text + table(["", *names], rows) + "\n" + circumstances(norm, "norm")
 
@@ -199,7 +199,7 @@ def _checkpoints(found: Mapping[str, Any]) -> str:
     ]
     text = (
         f"## Checkpoints\nOurs with checkpoint.every={found['every']} against ours without: snapshot, hash, flush to "
-        f"disk and all; side by side; load {load(found)}.\n"
+        f"disk and all; {how(found)}; load {load(found)}.\n"
     )
     text += "Held up: CPU time of the training's thread in one save, and its share of 100 iterations.\n"
     head = ["case", "weights", "without, us an iteration", "wall", "CPU, all threads", "held up, ms", "its thread, ms"]

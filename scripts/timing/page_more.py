@@ -77,8 +77,10 @@ CHOICES = {
 
 
 def choices(loops: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """What an iteration costs without each design choice, over ours as it is."""
+    """What an iteration costs without each design choice, over ours as it is; nothing where no case has them all."""
     cases = [name for name in names if {"ours", *CHOICES.values()} <= loops.get(name, {"peers": {}})["peers"].keys()]
+    if not cases:
+        return ""
     rows = [
         [choice, *(f"{_over(loops[name]['peers'], peer, 'ours'):.2f}" for name in cases)]
         for choice, peer in CHOICES.items()

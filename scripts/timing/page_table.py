@@ -12,6 +12,11 @@ def ratio(found: Mapping[str, Any] | None, clock: str) -> str:
     return f"**{found[clock]['ratio']:.2f}** ({low:.2f}-{high:.2f})"
 
 
+def how(found: Mapping[str, Any]) -> str:
+    """What a table's pairs are: records from before there was a choice were alternating."""
+    return "side by side" if found.get("is_together", False) else "one after the other"
+
+
 def load(found: Mapping[str, Any]) -> str:
     """Runnable tasks before and after."""
     return f"{found['load']['before'][0]}, {found['load']['after'][0]}"
