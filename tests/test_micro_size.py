@@ -1,8 +1,7 @@
 """`batch.micro_size=auto|fastest`: what is tried, what is taken, and that the search leaves no trace."""
 
-import ctypes
 import json
-import resource
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-import mbtrain
 from mbtrain import micro_size as micro_size_module
 from mbtrain.assembly import assemble
 from mbtrain.data.loader import MiniBatch
@@ -20,11 +18,8 @@ from mbtrain.plan.refused import Refused
 from mbtrain.training.dry_run import DryRun
 from tests.composing import composed
 from tests.conftest import QUIET, final_weights, relative_difference, rows
-from tests.forked import Forked
 from tests.memory import Memory
 
-# Of malloc.h.
-M_ARENA_MAX = -8
 SHORT = ["batch.size=100", "duration=1ep"]
 CNN = ["model=cnn", "model.channels=[4,8]", "batch_norm.group_size=8"]
 
@@ -262,25 +257,26 @@ def test_rehearsed_mini_batch_is_the_first_of_the_run(monkeypatch: pytest.Monkey
     assert torch.equal(target, assembly.data.train.y[positions])  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def run_limited(overrides: list[str]) -> int:
-    """Train with 300 MB more than there are in use, in one arena: malloc's others take address space, not memory."""
-    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, resource.RLIM_INFINITY))
-    mbtrain.run(overrides, is_quiet=False)
-    return 0
+# 300 MB more than a fresh process has in use, where no earlier test has left memory to use again. In one arena
+# (M_ARENA_MAX of malloc.h): malloc's others take address space, not memory.
+LIMITED = """
+import ctypes, resource, sys
+from pathlib import Path
+import mbtrain, mbtrain.one_run
+ctypes.CDLL(None).mallopt(-8, 1)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, resource.RLIM_INFINITY))
+mbtrain.run(sys.argv[1:], is_quiet=False)
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS")
-def test_run_under_a_real_limit_of_memory_equals_one_without(
-    tmp_path: Path, train: Callable[..., Any], forked: Callable[..., Forked]
-) -> None:
+def test_run_under_a_real_limit_of_memory_equals_one_without(tmp_path: Path, train: Callable[..., Any]) -> None:
     wide = ["batch.size=1024", "duration=3it", "model=cnn", "model.channels=[128]", "batch_norm.group_size=32"]
     wide += ["validate=never", "trainer.precision=64-true"]
     overrides = [*QUIET, *wide, f"run_dir={tmp_path}/auto", "batch.micro_size=auto"]
-    code, said = forked(lambda: run_limited(overrides)).ended()
-    assert code == 0, said
+    subprocess.run([sys.executable, "-c", LIMITED, *overrides], check=True)
     found = json.loads((tmp_path / "auto" / "result.json").read_text())["chosen"]
     assert found["micro_size"] < 1024
     free = train(*wide)
