@@ -77,9 +77,9 @@ def mean_gradient(
         weight = weight + part_weight
     assert losses is not None, "a mini-batch has at least one micro-batch"
     if isinstance(weight, float) and weight == guess:
-        return MeanGradient(losses, total, weight)
+        return MeanGradient(losses, _laid_out(total, parameters), weight)
     factor = guess / _nonzero(weight)
-    return MeanGradient(losses * factor, _scaled(total, factor), weight)
+    return MeanGradient(losses * factor, _laid_out(_scaled(total, factor), parameters), weight)
 
 
 def _nonzero(weight: float | Tensor) -> float | Tensor:
@@ -99,6 +99,17 @@ def _gradient_of_sum(values: Tensor, factor: float | Tensor, parameters: Sequenc
     return Variable._execution_engine.run_backward(  # pyright: ignore
         (values,), (start,), False, False, tuple(parameters), allow_unreachable=True, accumulate_grad=False
     )
+
+
+def _laid_out(gradient: Gradient, parameters: Sequence[Tensor]) -> Gradient:
+    """Each in memory as its parameter is: torch's fused optimizers take numbers one after the other, whatever strides.
+
+    Loss.backward() sees to it, autograd.grad does not: the gradient of a weight that is used transposed comes transposed.
+    """
+    return [
+        one if one is None or one.stride() == parameter.stride() else torch.empty_like(parameter).copy_(one)
+        for one, parameter in zip(gradient, parameters, strict=True)
+    ]
 
 
 def _factor(factor: float | Tensor, loss_scale: Tensor | None) -> float | Tensor:

@@ -199,3 +199,21 @@ def test_a_tensor_of_another_kind_goes_through_torch_s_own_grad() -> None:
     assert plain.gradient[0] is not None and mine.gradient[0] is not None
     # d/dw mean((x w)^2) = 2 w mean(x^2) = 2 * 2 * 5.
     assert float(plain.gradient[0]) == float(mine.gradient[0]) == 20.0
+
+
+@pytest.mark.parametrize("num_micro_batches", [1, 3])
+def test_gradient_lies_in_memory_as_its_parameter_does(num_micro_batches: int) -> None:
+    torch.manual_seed(0)
+    plain, turned = torch.randn(3, 5, requires_grad=True), torch.randn(5, 3).t().requires_grad_()
+    parts = [torch.randn(4, 5) for _ in range(num_micro_batches)]
+
+    def evaluate(x: Tensor) -> tuple[Tensor, None]:
+        return ((x[:, :, None] * plain.t()).sum((1, 2)).square() + (x * turned.square().sum(0)).sum(1)), None
+
+    (raw,) = torch.autograd.grad(evaluate(parts[0])[0].sum(), [plain])
+    assert raw.stride() != plain.stride()
+    result = mean_gradient(parts, evaluate, [plain, turned], num_micro_batches=num_micro_batches)
+    expected = torch.autograd.grad(evaluate(torch.cat(parts))[0].mean(), [plain, turned])
+    for one, parameter, other in zip(result.gradient, [plain, turned], expected, strict=True):
+        assert one is not None and one.stride() == parameter.stride()
+        torch.testing.assert_close(one, other)
