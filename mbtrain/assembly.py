@@ -38,8 +38,11 @@ from mbtrain.planning import order_and_plan
 from mbtrain.probes.contract import Scheduled
 from mbtrain.training.compiled import compiled_sizes
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
-from mbtrain.training.place import device_of, dtype_of, num_cores, threads_for
+from mbtrain.training.place import device_of, dtype_of, lay_channels_last, num_cores, threads_for
 from mbtrain.training.scaled import ScaledValues
+
+# Training inputs by which a model may set its first weights.
+NUM_SHOWN = 5000
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def assemble(
     groups = groups_of(config, plan)
     model, num_outputs = _model(config, data, groups)
     model.to(device=device, dtype=dtype)
+    _show(config, model, data)
     loss = _loss(config, num_outputs, device)
     scores = _scores(data, loss, config)
     trial = try_out(config, data, model, loss, num_outputs)
@@ -225,7 +229,16 @@ def _model(config: Mapping[str, Any], data: Data, groups: BnGroups) -> tuple[nn.
 
         load_weights(model, Path(config["model"]["weights"]))
     recompute(config, model)
+    if config["trainer"]["channels_last"]:
+        lay_channels_last(model)
     return model, known
+
+
+def _show(config: Mapping[str, Any], model: nn.Module, data: Data) -> None:
+    """Let a model that has a `start_from`, and no weights yet, set them by training inputs, as it will get them."""
+    if config["model"]["weights"] is None and hasattr(model, "start_from"):
+        inputs, _ = data.train.read(range(min(NUM_SHOWN, len(data.train))))
+        model.start_from(inputs)  # pyright: ignore[reportCallIssue]
 
 
 def _loss(config: Mapping[str, Any], num_outputs: int, device: torch.device) -> Any:

@@ -176,6 +176,9 @@ KEYS: dict[str, Key] = {
     "trainer.activation_checkpointing": Key(
         FLAG, "forget what is inside the model's blocks and compute it again: less memory, the same weights, more time"
     ),
+    "trainer.channels_last": Key(
+        FLAG, "keep images with their channels innermost in memory: faster convolutions on many devices"
+    ),
     "trainer.progress": Key(FLAG, "show a progress bar"),
     "trainer.extra": Key(MAPPING, "further arguments of Lightning's Trainer; your own callbacks go in extra.callbacks"),
 }

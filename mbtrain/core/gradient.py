@@ -102,9 +102,9 @@ def _gradient_of_sum(values: Tensor, factor: float | Tensor, parameters: Sequenc
 
 
 def _laid_out(gradient: Gradient, parameters: Sequence[Tensor]) -> Gradient:
-    """Each in memory as its parameter is: torch's fused optimizers take numbers one after the other, whatever strides.
+    """Each in memory as its parameter is: torch's fused optimizers take them one number after the other.
 
-    Loss.backward() sees to it, autograd.grad does not: the gradient of a weight that is used transposed comes transposed.
+    Loss.backward() sees to it, autograd.grad does not: the gradient of a weight that is used transposed is transposed.
     """
     return [
         one if one is None or one.stride() == parameter.stride() else torch.empty_like(parameter).copy_(one)

@@ -70,6 +70,13 @@ def tried(model: nn.Module, inputs: Any) -> Trial:
     return Trial(output, flops, values)
 
 
+def lay_channels_last(model: nn.Module) -> None:
+    """Lay the weights of 2-D convolutions out with their channels innermost: torch lays the images out after them."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
 def threads_for(flops: float, *, cores: int) -> int:
     """The fixed rule: one thread for small work, else one a core."""
     return 1 if flops < FLOPS_WORTH_THREADS else cores

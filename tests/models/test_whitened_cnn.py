@@ -1,0 +1,98 @@
+"""The net whose first layer whitens patches: what that layer does, that it is not trained, how the rest starts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import mbtrain
+from mbtrain.assembly import assemble
+from mbtrain.models.whitened_cnn import WhitenedCnn, whitening
+from mbtrain.plan.refused import Refused
+from tests.composing import composed
+from tests.conftest import QUIET, final_weights
+from tests.training.test_resume import check_same_run, train_with_kills
+
+ON_DIGITS = ["model=whitened_cnn", "model.widths=[4,8]", "optimizer.lr=0.05"]
+
+
+def tiny(**options: Any) -> WhitenedCnn:
+    torch.manual_seed(0)
+    return WhitenedCnn(**{"input_shape": (3, 32, 32), "num_outputs": 10, "widths": [4, 8]} | options)
+
+
+def pictures(num: int, *shape: int) -> torch.Tensor:
+    """With neighbours alike, as in pictures."""
+    return torch.randn(num, *shape, generator=torch.Generator().manual_seed(1)).cumsum(-1).cumsum(-2)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8), (2, 9, 7)])
+def test_images_of_any_size_give_an_output_a_class(shape: tuple[int, ...]) -> None:
+    assert tiny(input_shape=shape)(torch.randn(2, *shape)).shape == (2, 10)
+
+
+def test_images_too_small_for_its_blocks_are_refused() -> None:
+    with pytest.raises(Refused, match="2 blocks needs images .* more than 4 pixels, the data's shape is .1, 4, 9."):
+        tiny(input_shape=(1, 4, 9))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_patches_are_white_after_the_first_layer(channels: int) -> None:
+    x = 1000 * pictures(600, channels, 6, 5).double()
+    patches = nn.functional.conv2d(x, whitening(x)).movedim(1, 0).flatten(1)
+    torch.testing.assert_close(
+        patches @ patches.T / patches.shape[1], torch.eye(4 * channels).double(), atol=1e-6, rtol=0
+    )
+
+
+def test_its_first_layer_gives_both_signs() -> None:
+    model, x = tiny(input_shape=(1, 6, 6)), pictures(20, 1, 6, 6)
+    model.start_from(x)
+    out = model.whitening(x)
+    assert torch.equal(out[:, :4], -out[:, 4:]) and bool(out.any())
+
+
+def test_a_convolution_starts_as_the_identity_on_the_channels_in_common() -> None:
+    first, x = tiny(input_shape=(1, 6, 6), widths=[12]).blocks[1][0], torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(first(x)[:, :8], x)
+    assert not torch.allclose(first(x)[:, 8:], torch.tensor(0.0))
+
+
+def test_mirrored_it_sees_an_image_and_its_mirror_image_as_one_in_evaluation_only() -> None:
+    model, x = tiny(mirrored=True), torch.randn(3, 3, 32, 32)
+    model.start_from(pictures(10, 3, 32, 32))
+    assert not torch.allclose(model(x), model(x.flip(-1)))
+    model.eval()
+    torch.testing.assert_close(model(x), model(x.flip(-1)))
+
+
+def test_a_run_whitens_its_training_inputs_and_keeps_those_weights(train: Callable[..., Any]) -> None:
+    data = assemble(composed([*QUIET, *ON_DIGITS, "trainer.precision=64-true"]), chosen={}).data.train
+    expected = whitening(data.read(range(len(data)))[0])
+    result = train(*ON_DIGITS, "trainer.precision=64-true", "duration=1ep")
+    weight = final_weights(result.run_dir)["whitening.weight"]
+    assert torch.equal(weight, torch.cat([expected, -expected]))
+    assert bool(final_weights(result.run_dir)["whitening.bias"].any())
+
+
+def test_a_loaded_model_has_the_whitening_of_its_run(train: Callable[..., Any]) -> None:
+    result = train(*ON_DIGITS, "duration=3it")
+    loaded = mbtrain.load(result.run_dir).state_dict()["model.whitening.weight"]
+    assert torch.equal(loaded, final_weights(result.run_dir)["whitening.weight"])
+
+
+def test_given_weights_are_not_whitened_again(train: Callable[..., Any]) -> None:
+    first = train(*ON_DIGITS, "duration=3it")
+    size = "dataset.train_size=300"  # of other statistics
+    again = train(*ON_DIGITS, "duration=3it", size, f"model.weights={first.run_dir}")
+    weights = [final_weights(one.run_dir)["whitening.weight"] for one in (first, again)]
+    assert torch.equal(*weights)
+
+
+def test_a_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Path) -> None:
+    options = [*ON_DIGITS, "batch.size=200", "duration=2ep", "checkpoint.every=2it", "trainer.channels_last=true"]
+    options += ["ema=1ep", "optimizer.clip_norm=1"]
+    check_same_run(train_with_kills(train, tmp_path / "cut", [1, 6, 9], options), train(*options))
