@@ -23,14 +23,12 @@ pytestmark = [
 LENGTH = ["duration=2ep", "batch.size=200", "trainer.engine=compiled"]  # 7 iterations an epoch, the last of 94
 # Dropout, clipping, averaged weights, AdamW: all that draws or remembers.
 DRAWS = ["model.dropout=0.3", "optimizer=adamw", "optimizer.lr=1e-3", "optimizer.clip_norm=1", "ema=1ep"]
-GHOSTS = ["model=cnn", "model.channels=[4,8]", "batch.micro_size=64", "batch_norm.group_size=16", "optimizer.lr=0.02"]
+# Six micro-batches of 32 samples and one of 8: a graph for four of them, one for the rest, one for the update.
+GHOSTS = ["model=cnn", "model.channels=[4,8]", "batch.micro_size=32", "batch_norm.group_size=16", "optimizer.lr=0.02"]
+GHOSTS += ["model.dropout=0.3", "optimizer.clip_norm=1", "dataset.augment=[flip,crop]"]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [["batch.micro_size=70", *DRAWS], [*GHOSTS, "dataset.augment=[flip,crop]"]],
-    ids=["draws", "ghosts"],
-)
+@pytest.mark.parametrize("options", [["batch.micro_size=100", *DRAWS], GHOSTS], ids=["one graph", "by parts"])
 def test_agrees_with_the_eager_engine(train: Callable[..., Any], options: list[str]) -> None:
     graph = train(*LENGTH, "trainer.precision=64-true", *options)
     eager = train(*LENGTH, "trainer.precision=64-true", *options, "trainer.engine=eager")
@@ -63,7 +61,6 @@ def test_a_new_process_with_an_empty_cache_goes_on_to_the_same_bit(train: Callab
         (["probe=gradient_norm"], "probes look at gradients"),
         (["nonfinite=skip"], "nonfinite=skip takes updates back"),
         (["dataset.workers=0"], "the data are not in memory"),
-        (["batch.micro_size=5"], "40 micro-batches take too long to compile, 16 is the most"),
     ],
     ids=str,
 )
@@ -107,15 +104,12 @@ def test_code_that_does_not_trace_is_refused_where_compiling_was_asked_for_and_e
 def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def plain(step: Any, rule: Any, example: Any) -> Callable[..., Any]:
-        return lambda indices, lr: step.iterate(example.of(indices), rule, lr)
-
     def untraced(*_: Any) -> Callable[..., Any]:
         raise RuntimeError("does not trace here")
 
     monkeypatch.setattr(compiled, "WORTH_COMPILING", 1)
     own = ["trainer.engine=auto", "batch.size=200", f"run_dir={tmp_path}/run"]
-    monkeypatch.setattr(compiled, "_compiled", plain)
+    monkeypatch.setattr(compiled, "_compiled", lambda function: function)
     assert train(*own, "duration=3it")["chosen"]["engine"] == "compiled"
     monkeypatch.setattr(compiled, "_compiled", lambda *_: untraced)
     with pytest.raises(Refused, match="does not trace here"):
