@@ -27,7 +27,7 @@ from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
 from mbtrain.training.kept import KeptState, kept_generators
-from mbtrain.training.step import Done, Function, Step, StepByParts
+from mbtrain.training.step import Done, Step, StepByParts
 
 Iterate = Callable[[MiniBatch, Tensor], Done]
 
@@ -121,9 +121,11 @@ def _by_parts(step: Step, rule: Rule, example: MiniBatch) -> Iterate:
     return StepByParts(step, rule, example, at_once=MOST_IN_ONE_GRAPH, prepare=_compiled).iterate
 
 
-def _compiled(function: Function) -> Function:
+def _compiled(function: Any) -> Any:
     # Static shapes: with dynamic ones the graph that serves a size would depend on the sizes before it.
-    return torch.compile(function, fullgraph=True, dynamic=False, isolate_recompiles=True)
+    return torch.compile(  # pyright: ignore[reportCallIssue] (isolate_recompiles is in no overload of torch 2.13)
+        function, fullgraph=True, dynamic=False, isolate_recompiles=True
+    )
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Inspector:
             raise self._failed("the update", layers, mini_batch)
         if mini_batch.iteration.index + 1 == self._until and not self._goes_on:
             raise Failed(
-                f"numbers were not finite by iteration {self._until:,} of those that are compiled, and are where the same "
+                f"numbers were not finite by iteration {self._until:,}, compiled, and are where the same iterations "
                 "run eagerly: set trainer.engine=eager, or lower optimizer.lr"
             )
 

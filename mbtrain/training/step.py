@@ -1,8 +1,8 @@
-"""What an iteration computes, in plain torch that runs as it is or compiled: in one piece, or a micro-batch at a time."""
+"""What an iteration computes, in plain torch that runs as it is or compiled: in one piece, or by parts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,6 @@ from mbtrain.data.loader import Micro, MiniBatch, Part
 from mbtrain.optim.clip import clipped, global_norm
 from mbtrain.optim.written_out import Rule
 from mbtrain.training.forward import Forward
-
-Function = TypeVar("Function", bound=Callable)
 
 
 class Done(NamedTuple):
@@ -75,11 +73,12 @@ class StepByParts:
         example: MiniBatch,
         *,
         at_once: int = 1,
-        prepare: Callable[[Function], Function] = lambda one: one,
+        prepare: Callable[[Any], Any] = lambda function: function,
     ) -> None:
         self._step, self._rule, self._read, self._at_once = step, rule, example.read, at_once
         first = step.parameters[0]
-        self._loss, self._weight = (torch.zeros((), dtype=first.dtype, device=first.device) for _ in range(2))
+        # Not 0-d: a compiled function loses, without a word, what it adds to a 0-d float64 tensor on the CPU.
+        self._loss, self._weight = (torch.zeros(1, dtype=first.dtype, device=first.device) for _ in range(2))
         values = step.forward(next(example.micro_batches())).values
         reached = torch.autograd.grad(values.sum(), step.parameters, allow_unused=True)
         self._gradient = [None if one is None else torch.zeros_like(one) for one in reached]
@@ -112,9 +111,9 @@ class StepByParts:
     @torch.no_grad()
     def update(self, lr: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Clip and step with what was added up; loss, weight and gradient norm of the mini-batch."""
-        weight = self._weight.clone()
+        weight = self._weight[0].clone()
         divisor = nonzero(weight)
-        loss = self._loss / divisor
+        loss = self._loss[0] / divisor
         norm = self._step.update([None if one is None else one / divisor for one in self._gradient], self._rule, lr)
         for total in (self._loss, self._weight, *self._gradient):
             if total is not None:

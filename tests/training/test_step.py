@@ -16,7 +16,7 @@ from mbtrain.losses.cross_entropy import CrossEntropy
 from mbtrain.norm.groups import BnGroups
 from mbtrain.optim.written_out import rule_of
 from mbtrain.plan.batch import MicroBatch
-from mbtrain.plan.run import Iteration
+from mbtrain.plan.iteration import Iteration
 from mbtrain.training.forward import Forward
 from mbtrain.training.step import Step, StepByParts
 
@@ -43,7 +43,7 @@ def mini_batches(augment: Augment | None) -> list[MiniBatch]:
     y = torch.randint(3, (27,), generator=generator)
     source = MemorySource(x, y, np.arange(27))
     cut = tuple(MicroBatch(start, stop) for start, stop in pairwise(EDGES))
-    iteration = Iteration(*([0] * len(Iteration._fields)))._replace(size=EDGES[-1])
+    iteration = Iteration(0, 0, 0, EDGES[-1], 0, False, EDGES[-1])
     indices = torch.arange(27).split(EDGES[-1])
     return [MiniBatch(iteration, cut, places_of(cut, CPU), source.gather, one, augment, CPU) for one in indices]
 
