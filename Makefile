@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test quick check format bench keys clean
+.PHONY: help train test quick check format bench bench-check keys clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.train: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mbtrain needs Python 3.11 or later; make PYTHON=python3.12 train picks one"; exit 1; }
@@ -31,10 +31,11 @@ check: $(VENV)/.dev  ## lint and types
 	$(BIN)/pyright
 
 test: check  ## lint, types and all tests (what CI runs)
-	$(BIN)/python -m pytest -n 2 --cov=mbtrain.plan --cov=mbtrain.core --cov-report=term --cov-fail-under=100 $(ARGS)
+	$(BIN)/python -m pytest tests/plan tests/core tests/test_doctests.py --cov=mbtrain.plan --cov=mbtrain.core --cov-report=term --cov-fail-under=100
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/plan --ignore=tests/core --ignore=tests/test_doctests.py $(ARGS)
 
 quick: $(VENV)/.dev  ## the tests that take under two minutes
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 format: $(VENV)/.dev  ## put the code into the house's format
 	$(BIN)/ruff format .
@@ -42,6 +43,9 @@ format: $(VENV)/.dev  ## put the code into the house's format
 
 bench: $(VENV)/.dev  ## time mbtrain against the loop one writes by hand
 	$(BIN)/python scripts/benchmark.py $(ARGS)
+
+bench-check: $(VENV)/.dev  ## has anything become slower than benchmarks/results.json says?
+	$(BIN)/python scripts/benchmark.py --check $(ARGS)
 
 keys: $(VENV)/.dev  ## write docs/keys.md, the reference of keys, from the schema
 	$(BIN)/python scripts/keys.py

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,21 @@ import pytest
 import torch
 
 import mbtrain
+from tests import composing
 from tests.forked import Forked
 from tests.memory import memory as memory  # a fixture
 
 torch.set_num_threads(1)
 QUIET = ["tracker=none", "trainer.threads=1", "trainer.accelerator=cpu", "trainer.progress=false"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composes_quickly() -> Iterator[None]:
+    """What is tested in a run, most often, is not its composition."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mbtrain.config.compose.composed", composing.composed)
+        patch.setattr("hydra._internal.config_repository.ConfigRepository.load_config", composing.load_config)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +50,17 @@ def train(tmp_path: Path) -> Callable[..., Any]:
         count += 1
         own = [] if any(one.startswith("run_dir=") for one in overrides) else [f"run_dir={tmp_path}/run{count}"]
         return mbtrain.run([*QUIET, *own, *overrides], **kwargs)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def train_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Train with overrides; what has run already is not run again: for the run that others are held against."""
+
+    @cache
+    def run(*overrides: str) -> Any:
+        return mbtrain.run([*QUIET, *overrides, f"run_dir={tmp_path_factory.mktemp('once') / 'run'}"])
 
     return run
 

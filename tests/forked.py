@@ -1,5 +1,7 @@
 """Command lines in processes forked from this one, which has everything imported: a fresh one takes seconds for it."""
 
+import ctypes
+import gc
 import os
 import signal
 import sys
@@ -7,15 +9,28 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+
+from mbtrain.study.pool import PR_SET_PDEATHSIG
+from tests import composing
+
+
+@cache
+def _warm_up() -> None:
+    """What every command would do again after the fork; its garbage collector need not look at the tests' objects."""
+    from mbtrain import one_run  # noqa: F401
+
+    composing.compositions()
+    gc.collect()
+    gc.freeze()
 
 
 class Forked:
     """`act`, which gives an exit code, in a process of its own, leader of its group; what it says goes to a file."""
 
     def __init__(self, act: Callable[[], int], said: Path, environ: Mapping[str, str]) -> None:
-        # Before the fork, so that it is done once.
-        from mbtrain import one_run  # noqa: F401
+        _warm_up()
 
         self._said = said
         self.pid = os.fork()
@@ -35,6 +50,9 @@ class Forked:
 
     def _set_up(self, environ: Mapping[str, str]) -> None:
         os.setpgid(0, 0)
+        if sys.platform == "linux":
+            # Tests that are killed kill nothing any more: a sweep, its jobs and its trackers would go on for minutes.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         file = os.open(self._said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)

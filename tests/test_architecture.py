@@ -1,6 +1,7 @@
 """The house: imports point down, heavy packages stand where they belong (DESIGN: the house)."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def layer(path: Path) -> str:
     return relative.parts[0]
 
 
+@cache
 def imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):

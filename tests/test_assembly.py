@@ -10,8 +10,8 @@ import torch
 from mbtrain import assembly as assembly_module
 from mbtrain.assembly import Assembly, assemble
 from mbtrain.config.check import check
-from mbtrain.config.compose import composed
 from mbtrain.plan.refused import Refused
+from tests.composing import composed
 from tests.conftest import QUIET, rows
 
 

@@ -10,7 +10,7 @@ import yaml
 
 import mbtrain
 from mbtrain.assembly import assemble
-from mbtrain.config.compose import composed
+from tests.composing import composed
 from tests.conftest import QUIET
 
 

@@ -11,15 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import mbtrain
-from mbtrain import one_run  # noqa: F401  (imported before the forks)
 from mbtrain.training.signals import Interrupted
 from tests.conftest import QUIET, rows, without_times
+from tests.forked import Forked
 
 LENGTH = [
     "duration=10ep",
@@ -34,31 +34,20 @@ BY_PARTS = ["trainer.engine=compiled", "batch.micro_size=3"]
 
 
 @pytest.fixture
-def fork() -> Iterator[Callable[..., int]]:
-    """Start a run in a forked process; what is left is killed at the end."""
-    children: list[int] = []
+def fork(forked: Callable[..., Forked]) -> Callable[..., int]:
+    """Start a run in a forked process."""
 
     def start(*overrides: str) -> int:
-        child = os.fork()
-        if child:
-            children.append(child)
-            return child
-        code = 1
-        try:
-            mbtrain.run([*QUIET, *LENGTH, *overrides])
-            code = 0
-        except Interrupted as error:
-            code = error.exit_code
-        finally:
-            os._exit(code)
+        def act() -> int:
+            try:
+                mbtrain.run([*QUIET, *LENGTH, *overrides])
+            except Interrupted as error:
+                return error.exit_code
+            return 0
 
-    yield start
-    for child in children:
-        try:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
+        return forked(act).pid
+
+    return start
 
 
 def is_alive(child: int) -> bool:
@@ -85,7 +74,7 @@ def check_same(whole: Path, cut: Path) -> None:
 
 
 def check_kills(
-    fork: Callable[..., int], choice: list[str], whole: Path, cut: Path, *, seed: int, num_kills: int = 10
+    fork: Callable[..., int], choice: list[str], whole: Path, cut: Path, *, seed: int, num_kills: int = 6
 ) -> None:
     """A run that is killed so often, at random instants, is the run that nobody killed."""
     draw, num_killed = random.Random(seed), 0
@@ -109,7 +98,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mbtrain.run([*QUIET, *LENGTH, f"run_dir={tmp_path_factory.mktemp('whole')}"]).run_dir
 
 
-def test_ten_kills_at_random_instants_leave_the_run_as_it_would_have_been(
+def test_six_kills_at_random_instants_leave_the_run_as_it_would_have_been(
     fork: Callable[..., int], whole: Path, tmp_path: Path
 ) -> None:
     check_kills(fork, [], whole, tmp_path / "cut", seed=1)
@@ -146,8 +135,11 @@ def test_command_goes_on_in_a_new_process_after_a_kill(fork: Callable[..., int],
     check_same(whole, cut)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
-@pytest.mark.parametrize("loop", ["lean", "stock"])
+@pytest.mark.parametrize(
+    ("number", "loop"),
+    [(one, "lean") for one in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)]
+    + [(signal.SIGTERM, "stock")],
+)
 def test_signal_finishes_the_iteration_saves_and_gives_its_exit_code(
     fork: Callable[..., int], tmp_path: Path, number: signal.Signals, loop: str
 ) -> None:

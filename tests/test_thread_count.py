@@ -10,9 +10,9 @@ import torch
 
 from mbtrain import thread_count
 from mbtrain.assembly import assemble
-from mbtrain.config.compose import composed
 from mbtrain.thread_count import best, with_threads
 from mbtrain.training.dry_run import DryRun
+from tests.composing import composed
 from tests.conftest import QUIET, final_weights
 
 AUTO = ["trainer.threads=auto", "duration=1ep"]

@@ -46,7 +46,10 @@ class Lines:
 
 @dataclass(frozen=True)
 class Dots:
-    """A row a setting: its seeds as small dots, their mean as a large one with its interval."""
+    """A row a setting: its seeds as small dots, their mean as a large one with its interval.
+
+    With a `margin` they are differences: a line at 0, and a band of so much to both sides.
+    """
 
     file: str
     title: str
@@ -54,6 +57,7 @@ class Dots:
     rows: Sequence["DotRow"]
     note: str = ""
     is_x_log: bool = False
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,9 @@ def _lines(chart: Lines, axes: Axes) -> None:
 
 @_draw.register
 def _dots(chart: Dots, axes: Axes) -> None:
+    if chart.margin is not None:
+        axes.axvspan(-chart.margin, chart.margin, color="C0", alpha=0.12, linewidth=0)
+        axes.axvline(0, color="0.4", linewidth=1)
     for index, row in enumerate(chart.rows):
         if np.isfinite(row.low):
             axes.plot([row.low, row.high], [index, index], color="C0", linewidth=2)

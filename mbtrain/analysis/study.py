@@ -3,27 +3,23 @@
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from mbtrain.analysis.budgets import losses_by_budget
 from mbtrain.analysis.charts import DotRow, Dots, Panel
-from mbtrain.analysis.contrast import holm
-from mbtrain.analysis.decision import Decision, decide
-from mbtrain.analysis.finite import without_diverged
+from mbtrain.analysis.comparisons import SPOKEN, Contrast, comparisons_table, contrasts
+from mbtrain.analysis.overview import overview
 from mbtrain.analysis.page import Page, html, markdown
 from mbtrain.analysis.prediction_section import prediction_section
 from mbtrain.analysis.section import Section
 from mbtrain.analysis.statistics import finite_mean_interval
 from mbtrain.analysis.study_sections import columns_section, sensitivity_section
-from mbtrain.analysis.table import Table, Value, number, probability, spoken, with_interval, word
+from mbtrain.analysis.table import Table, number, spoken, word
 from mbtrain.analysis.trajectory import Trajectory, trajectories
 from mbtrain.log.files import replace
 
-SPOKEN = {"samples": "equal samples", "updates": "equal updates", "time": "equal time"}
 # What each answer says between the two arms.
 VERBS = {
     "helps": "helps against",
@@ -33,19 +29,6 @@ VERBS = {
 }
 PRIMARY = "The primary contrast was fixed in advance; every other comparison explores, and its p values are Holm's."
 TIMED = "Times are those of the calibration, one run at a time; the runs themselves shared the machine."
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One arm against another under a budget, with what was decided."""
-
-    case: str
-    budget: str
-    arm: str
-    against: str
-    losses: Mapping[str, list[float]]
-    decision: Decision
-    is_primary: bool
 
 
 def write_study(study_dir: Path) -> tuple[Path, list[str]]:
@@ -72,29 +55,6 @@ def save(page: Page, study_dir: Path) -> Path:
     replace(beside / "study.md", markdown(page).encode())
     replace(study_dir / "report.html", html(page).encode())
     return study_dir / "report.html"
-
-
-def contrasts(study: Mapping[str, Any], runs: Mapping[str, Trajectory]) -> Iterator[Contrast]:
-    """The primary pair of arms, then those that were named, then every arm against the reference; at every budget."""
-    primary = study["primary"]
-    fixed = (primary["arm"], primary["against"]) if primary else None
-    for name, case in study["cases"].items():
-        by_budget = losses_by_budget(case, study["budgets"], runs)
-        for budget, losses in by_budget.items():
-            for arm, against in _pairs(study, list(losses)):
-                finite, _ = without_diverged(losses[against])
-                margin = study["margin"] * (float(finite.mean()) if len(finite) else 1.0)
-                decision = decide(losses[arm], losses[against], margin=margin)
-                is_primary = (arm, against) == fixed and budget == study["budget"]
-                yield Contrast(name, budget, arm, against, losses, decision, is_primary)
-
-
-def _pairs(study: Mapping[str, Any], arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Which arms of a case are compared."""
-    named = [(one["arm"], one["against"]) for one in study["contrasts"]]
-    reference = study["reference"]
-    named += [(arm, reference) for arm in arms if arm != reference and (reference, arm) not in named]
-    return [one for one in dict.fromkeys(named) if set(one) <= set(arms)]
 
 
 def subtitle(study: Mapping[str, Any]) -> str:
@@ -150,13 +110,16 @@ def _limits(study: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sections(study: Mapping[str, Any], found: Sequence[Contrast], runs: Mapping[str, Trajectory]) -> Iterator[Section]:
+    at_one_look = overview(study, found)
+    if at_one_look is not None:
+        yield at_one_look
     yield Section(
         "The comparisons",
         [
             f"Loss is validation loss, smaller is better. Equal means within {study['margin']:.0%} of the other arm's "
             "mean loss (TOST); helps and hurts are Welch's test at 5 %. The first arm is compared with the second."
         ],
-        tables=[_comparisons(found)],
+        tables=[comparisons_table(found)],
     )
     for name in study["cases"]:
         mine = [one for one in found if one.case == name]
@@ -169,55 +132,8 @@ def _sections(study: Mapping[str, Any], found: Sequence[Contrast], runs: Mapping
     if foreseen is not None:
         yield foreseen
     yield sensitivity_section(study)
-    yield Section("Learning rates", ["Chosen by the mean validation loss of the tuning seeds."], tables=[_rates(study)])
     if study["budget"] == "time":
         yield Section("Time", ["Medians over rounds, one run at a time, arms alternating."], tables=[_times(study)])
-
-
-def _comparisons(found: Sequence[Contrast]) -> Table:
-    adjusted = dict(
-        zip(
-            [id(o) for o in found if not o.is_primary],
-            holm([o.decision.welch.p for o in found if not o.is_primary]),
-            strict=True,
-        )
-    )
-    rows = []
-    for one in sorted(found, key=lambda one: not one.is_primary):
-        decision = one.decision
-        p = decision.welch.p if one.is_primary else adjusted[id(one)]
-        # What explores is only said to differ where Holm's p bears it.
-        answer = (
-            decision.answer
-            if one.is_primary or p <= decision.alpha or decision.answer not in ("helps", "hurts")
-            else "cannot tell"
-        )
-        seeds = decision.seeds_needed if answer == "cannot tell" else None
-        rows.append(
-            [
-                word(one.case),
-                word(SPOKEN[one.budget]),
-                word(f"{one.arm} against {one.against}"),
-                with_interval(finite_mean_interval(one.losses[one.arm])),
-                with_interval(finite_mean_interval(one.losses[one.against])),
-                with_interval(decision.difference),
-                word(f"{answer} (primary)" if one.is_primary else answer),
-                Value(probability(p) if not math.isnan(p) else "", p),
-                number(math.nan if seeds is None else float(seeds)),
-            ]
-        )
-    columns = [
-        "case",
-        "budget",
-        "arms",
-        "loss",
-        "loss of the other",
-        "difference",
-        "answer",
-        "p",
-        "seeds that would tell",
-    ]
-    return Table(columns, rows)
 
 
 def _panels(found: Sequence[Contrast]) -> Iterator[Panel]:
@@ -234,16 +150,6 @@ def _panels(found: Sequence[Contrast]) -> Iterator[Panel]:
             Dots(f"{found[0].case}-{budget}", f"{found[0].case} at {SPOKEN[budget]}", "validation loss", rows)
         )
     yield Panel(charts, [SPOKEN[budget] for budget in by_budget])
-
-
-def _rates(study: Mapping[str, Any]) -> Table:
-    rows = []
-    for name, case in study["cases"].items():
-        for arm, tried in case["tuning"].items():
-            losses = ", ".join(f"{lr:g}: {'diverged' if loss is None else f'{loss:.4f}'}" for lr, loss in tried)
-            where = "inside the grid" if case["is_inside"][arm] else "AT THE EDGE of the grid"
-            rows.append([word(name), word(arm), number(case["rates"][arm]), word(where), word(losses)])
-    return Table(["case", "arm", "learning rate", "the best is", "mean loss by learning rate"], rows)
 
 
 def _times(study: Mapping[str, Any]) -> Table:

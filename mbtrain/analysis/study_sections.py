@@ -50,7 +50,7 @@ def _cell(values: Sequence[float] | None) -> Value:
 
 
 def sensitivity_section(study: Mapping[str, Any]) -> Section:
-    """Loss against learning rate, a line an arm, and how wide the range is that serves."""
+    """Loss against learning rate, a line an arm: which rate was chosen, and how wide the range is that serves."""
     panels, rows = [], []
     for name, case in study["cases"].items():
         series = [line for arm, tried in case["tuning"].items() if (line := _line(arm, tried)) is not None]
@@ -64,11 +64,21 @@ def sensitivity_section(study: Mapping[str, Any]) -> Section:
             rows.append([word(name), word(arm), *_width(usable(tried)), number(float(num_diverged))])
     columns = ["case", "arm", "lowest that serves", "highest", "range", "rates that diverged"]
     told = (
-        "Mean validation loss of the tuning seeds and a standard error. A rate serves where that is within "
+        "Loss is the tuning seeds' mean validation loss and a standard error. A rate serves where that is within "
         f"{100 * (USABLE - 1):.0f} % of the arm's best; the range ends on the straight line (in the rate's logarithm) "
         "to the next rate that was tried, or at the last before one that diverged. At least: the grid ends first."
     )
-    return Section("Loss against learning rate", [told], panels, [Table(columns, rows)])
+    return Section("Learning rates", [told], panels, [_rates(study), Table(columns, rows)])
+
+
+def _rates(study: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, case in study["cases"].items():
+        for arm, tried in case["tuning"].items():
+            losses = ", ".join(f"{lr:g}: {'diverged' if loss is None else f'{loss:.4f}'}" for lr, loss in tried)
+            where = "inside the grid" if case["is_inside"][arm] else "AT THE EDGE of the grid"
+            rows.append([word(name), word(arm), number(case["rates"][arm]), word(where), word(losses)])
+    return Table(["case", "arm", "learning rate", "the best is", "loss by learning rate"], rows)
 
 
 @dataclass(frozen=True)

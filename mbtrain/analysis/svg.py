@@ -45,10 +45,13 @@ def _lines(chart: Lines) -> str:
 def _dots(chart: Dots) -> str:
     height = TOP + BOTTOM + ROW_HEIGHT * len(chart.rows)
     label = 8 + 7.4 * min(34, max(len(row.name) for row in chart.rows))
-    ends = [value for row in chart.rows for value in (*row.values, row.low, row.high)]
+    band = () if chart.margin is None else (-chart.margin, chart.margin)
+    ends = [*band, *(value for row in chart.rows for value in (*row.values, row.mean, row.low, row.high))]
     finite = np.array([value for value in ends if np.isfinite(value) and not (chart.is_x_log and value <= 0)])
     x = scale(finite, label, WIDTH - RIGHT, is_log=chart.is_x_log, num_ticks=4)
     parts = list(_x_axis(x, height, chart.x_label))
+    if chart.margin is not None:
+        parts += _around_zero(x, chart.margin, height)
     for index, row in enumerate(chart.rows):
         middle = TOP + ROW_HEIGHT * (index + 0.5)
         parts.append(f'<text x="{label - 8:.0f}" y="{middle + 4:.1f}" text-anchor="end">{_cut(row.name, 34)}</text>')
@@ -59,6 +62,12 @@ def _dots(chart: Dots) -> str:
         parts.append(f'<circle class="mean" cx="{x(row.mean):.1f}" cy="{middle}" r="5"/>')
         parts.append(_hit(0, middle - ROW_HEIGHT / 2, WIDTH, ROW_HEIGHT, row.told))
     return _svg(height, chart.title, parts)
+
+
+def _around_zero(x: Scale, margin: float, height: float) -> Iterator[str]:
+    low, zero, high = (float(x(at)) for at in (-margin, 0.0, margin))
+    yield f'<rect class="band c0" x="{low:.1f}" y="{TOP}" width="{high - low:.1f}" height="{height - TOP - BOTTOM}"/>'
+    yield f'<line class="interval" x1="{zero:.1f}" x2="{zero:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>'
 
 
 @draw.register

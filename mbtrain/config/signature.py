@@ -8,21 +8,30 @@ OURS = Path(__file__).parents[1]
 
 
 def arguments_of(target: str) -> list[str] | None:
-    """The names of its arguments; None for what is not ours, or takes any.
+    """The names of its arguments; None for what is neither ours nor an optimizer of torch's, or takes any.
 
     >>> arguments_of("mbtrain.plan.schedule.Cosine")
     ['warmup', 'final']
     """
     module, _, name = target.rpartition(".")
+    if module == "torch.optim":
+        file = _package("torch") / "optim" / f"{name.lower()}.py"
+        # The first is the weights, which no config gives.
+        return (arguments_in(file, name) or [])[1:] or None if file.is_file() else None
     file = OURS.joinpath(*module.split(".")[1:]).with_suffix(".py")
     return arguments_in(file, name) if target.startswith("mbtrain.") and file.is_file() else None
 
 
 def lightnings() -> list[str] | None:
     """The arguments of Lightning's Trainer, without importing it."""
-    spec = find_spec("pytorch_lightning")
+    return arguments_in(_package("pytorch_lightning") / "trainer" / "trainer.py", "Trainer")
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    spec = find_spec(name)
     assert spec is not None and spec.origin is not None
-    return arguments_in(Path(spec.origin).parent / "trainer" / "trainer.py", "Trainer")
+    return Path(spec.origin).parent
 
 
 def arguments_in(file: Path, name: str) -> list[str] | None:

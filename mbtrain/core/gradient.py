@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import Variable
 
 T = TypeVar("T")
 Gradient = Sequence[Tensor | None]
@@ -66,10 +67,9 @@ def mean_gradient(
         part_weight = float(values.numel()) if weights is None else weights.detach().sum()
         # Dividing by about the final weight keeps half-precision gradients in range; what is off is mended at the end.
         guess = guess or float(values.numel() * num_micro_batches)
-        part = values.mean() if num_micro_batches == 1 else values.sum() / guess
-        scaled = part if loss_scale is None else part * loss_scale
-        gradient: Gradient = torch.autograd.grad(scaled, parameters, allow_unused=True)
-        part = part.detach()
+        start = 1 / guess if loss_scale is None else loss_scale / guess
+        gradient: Gradient = _gradient_of_sum(values, start, parameters)
+        part = values.detach().mean() if num_micro_batches == 1 else values.detach().sum() / guess
         for observe in observers:
             observe(part_weight, Multiple(gradient, _factor(guess / nonzero(part_weight), loss_scale)))
         total = gradient if not index else _added(total, gradient, in_place=index > 1)
@@ -85,6 +85,20 @@ def mean_gradient(
 def nonzero(weight: float | Tensor) -> float | Tensor:
     """`weight`, with 1 for 0: a mini-batch in which every token is ignored has loss and gradient 0, not NaN."""
     return torch.where(weight == 0, torch.ones_like(weight), weight) if isinstance(weight, Tensor) else weight
+
+
+def _gradient_of_sum(values: Tensor, factor: float | Tensor, parameters: Sequence[Tensor]) -> Gradient:
+    """The gradient of `factor * values.sum()`: autograd starts from the factor, with no sum in its graph.
+
+    Its engine is called as torch.autograd.grad calls it, whose own checks take as long as a layer's backward pass.
+    """
+    is_tensor = isinstance(factor, Tensor)
+    start = factor.to(values.dtype).expand_as(values) if is_tensor else torch.full_like(values, factor)
+    if torch.compiler.is_compiling() or type(values) is not Tensor:
+        return torch.autograd.grad(values, parameters, start, allow_unused=True)
+    return Variable._execution_engine.run_backward(  # pyright: ignore
+        (values,), (start,), False, False, tuple(parameters), allow_unreachable=True, accumulate_grad=False
+    )
 
 
 def _factor(factor: float | Tensor, loss_scale: Tensor | None) -> float | Tensor:

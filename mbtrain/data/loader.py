@@ -197,7 +197,7 @@ class Loader:
         for iteration in self.iterations():
             if order is None:
                 order = torch.from_numpy(np.ascontiguousarray(self._order(iteration.epoch))).to(self._device)
-            yield self.mini_batch(iteration, order[iteration.start : iteration.start + iteration.size])
+            yield self.mini_batch(iteration, order.narrow(0, iteration.start, iteration.size))
 
     def _from_workers(self) -> Iterator[MiniBatch]:
         plan, is_over = self._clock.plan, False

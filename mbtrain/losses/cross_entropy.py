@@ -44,4 +44,5 @@ class CrossEntropy(nn.Module):
         rows, flat = (output, target) if output.dim() == 2 else (output.movedim(1, -1).flatten(0, -2), target.flatten())
         index = IGNORED if ignored is None else ignored
         values = F.cross_entropy(rows, flat, weight, None, index, None, "none", self.label_smoothing)
-        return with_class_weights(values.view(target.shape), target, weight, ignored)
+        values = values if rows is output else values.view(target.shape)
+        return with_class_weights(values, target, weight, ignored)

@@ -34,7 +34,7 @@ Iterate = Callable[[MiniBatch, Tensor], Done]
 # More sizes than these would compile for longer than they run.
 MOST_SIZES = 8
 # Of micro-batches in one graph. Eight in one compile for twice as long as four at a time, and gain nothing where the
-# model is not tiny; one at a time costs a call each (benchmarks/compiled.md).
+# model is not tiny; one at a time costs a call each.
 MOST_IN_ONE_GRAPH = 4
 # `engine=auto` compiles where so many iterations are to come: a cold compile takes about as long as they save.
 WORTH_COMPILING = 100_000
@@ -50,8 +50,14 @@ class CompiledEngine:
         example: Callable[[int], MiniBatch],
         tell: Callable[[str], None],
         gives_up: Callable[[], None] | None = None,
+        *,
+        goes_on: bool = False,
     ) -> None:
-        """`gives_up` is told where the code does not trace and the run goes on eagerly; None: then it is refused."""
+        """`gives_up` is told where the code does not trace and the run goes on eagerly; None: then it is refused.
+
+        `goes_on` says that the run was compiled so far.
+        """
+        self._goes_on = goes_on
         self._step, self._sizes, self._example, self._tell = step, tuple(sizes), example, tell
         self._gives_up = gives_up
         self._compiled: dict[int, Iterate] = {}
@@ -100,7 +106,7 @@ class CompiledEngine:
         reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
         if self._gives_up is None:
             raise Refused(
-                f"trainer.engine=compiled: torch.compile does not take this run ({reason}): set trainer.engine=eager"
+                f"trainer.engine=compiled: torch.compile does not take this run ({reason}): {_cure(self._goes_on)}"
             ) from error
         self._gives_up()
         self._tell(f"trainer.engine=auto: eager, torch.compile does not take this run ({reason})")
@@ -178,7 +184,12 @@ def compiled_sizes(
         return sizes, " (compiled)"
     if wanted == "auto":
         return (), f" (eager: {reason})"
-    raise Refused(f"trainer.engine=compiled: {reason}: set trainer.engine=eager")
+    raise Refused(f"trainer.engine=compiled: {reason}: {_cure(chosen == 'compiled')}")
+
+
+def _cure(goes_on: bool) -> str:
+    """A run that was compiled so far is not gone on with eagerly: it would differ from an uninterrupted one."""
+    return "start a new run, with a run_dir of its own" if goes_on else "set trainer.engine=eager"
 
 
 def _obstacles(config: Mapping[str, Any], model: nn.Module) -> dict[str, bool]:

@@ -1,10 +1,10 @@
 """The loops one writes by hand: (a) with torch.optim, (a') with the kernels called directly. Nothing is logged.
 
-Tensors in memory, a random permutation an epoch, `index_select`, cross entropy, SGD with momentum, fused.
+Tensors in memory, a random permutation an epoch, `index_select`, cross entropy, SGD with momentum or AdamW, fused.
 """
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import count, islice
 
 import torch
 from lightning_fabric import Fabric
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from timing.cases import LR, MOMENTUM, Case
-from timing.span import DEVICE, Seconds, now, settle
+from timing.span import DEVICE, Note, settle
 
 WARM_UP = 50
 
@@ -23,7 +23,7 @@ Train = Callable[[Tensor], None]
 
 def with_torch_optim(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
     """(a): zero_grad, backward, torch.optim."""
-    optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, fused=True)
+    optimizer = case.make_optimizer(model)
 
     def train(order: Tensor) -> None:
         for indices in order.split(case.batch_size):
@@ -38,21 +38,22 @@ def with_torch_optim(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Trai
 def with_compiled_model(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
     """(a) with `torch.compile(model)`: what one adds by hand; forward and backward are compiled, the update is not."""
     compiled = torch.compile(model, dynamic=False)
-    train = with_torch_optim(case, compiled, x, y)  # pyright: ignore[reportArgumentType]
+    train = by_hand(case, compiled, x, y)  # pyright: ignore[reportArgumentType]
     train(torch.arange(case.num_samples, device=DEVICE))
     return train
 
 
 def with_data_loader(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
     """(a) fed by a DataLoader without workers, which makes its own order; the order given says how many samples."""
-    optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, fused=True)
+    optimizer = case.make_optimizer(model)
     loader = DataLoader(TensorDataset(x.cpu(), y.cpu()), batch_size=case.batch_size, shuffle=True)
 
     def train(order: Tensor) -> None:
         for inputs, target in islice(loader, -(-len(order) // case.batch_size)):
-            loss = F.cross_entropy(model(inputs.to(DEVICE)), target.to(DEVICE))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            for part, wanted in zip(inputs.split(case.micro_size), target.split(case.micro_size), strict=True):
+                loss = F.cross_entropy(model(part.to(DEVICE)), wanted.to(DEVICE), reduction="sum") / len(inputs)
+                loss.backward()
             optimizer.step()
 
     return train
@@ -61,7 +62,7 @@ def with_data_loader(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Trai
 def with_fabric(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
     """(a) under Lightning Fabric, its data in memory."""
     fabric = Fabric(accelerator="gpu" if DEVICE.type == "cuda" else "cpu", devices=1)
-    model, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), LR, MOMENTUM, fused=True))
+    model, optimizer = fabric.setup(model, case.make_optimizer(model))
 
     def train(order: Tensor) -> None:
         for indices in order.split(case.batch_size):
@@ -75,7 +76,7 @@ def with_fabric(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
 
 def with_accumulation(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
     """(a) over micro-batches: sums of losses divided by the size of the mini-batch, one update."""
-    optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM, fused=True)
+    optimizer = case.make_optimizer(model)
 
     def train(order: Tensor) -> None:
         for indices in order.split(case.batch_size):
@@ -87,6 +88,12 @@ def with_accumulation(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Tra
             optimizer.step()
 
     return train
+
+
+def by_hand(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
+    """(a) of this case."""
+    make = with_torch_optim if case.num_micro_batches == 1 else with_accumulation
+    return make(case, model, x, y)
 
 
 def with_direct_kernel(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Train:
@@ -119,23 +126,26 @@ def with_direct_kernel(case: Case, model: nn.Module, x: Tensor, y: Tensor) -> Tr
 
 
 class HandLoop:
-    """A peer: one of the loops above, its model and data kept from span to span."""
+    """A peer: one of the loops above."""
 
     def __init__(self, case: Case, make: Callable[[Case, nn.Module, Tensor, Tensor], Train]) -> None:
-        self._case = case
-        x, y = (values.to(DEVICE) for values in case.make_data())
-        self.model = case.make_model().to(DEVICE)
-        self.train = make(case, self.model, x, y)
+        self._case, self._make = case, make
 
-    def __call__(self) -> Seconds:
-        """Seconds per iteration over whole epochs."""
+    def __call__(self, note: Note) -> None:
+        """Train without end."""
         case = self._case
+        _, train = self.built()
         settle()
-        self.train(self._order()[: WARM_UP * case.batch_size])
-        started = now()
-        for _ in range(case.epochs):
-            self.train(self._order())
-        return now().since(started, iterations=case.iterations)
+        train(self._order()[: WARM_UP * case.batch_size])
+        for epoch in count():
+            note(epoch * case.iterations_per_epoch)
+            train(self._order())
+
+    def built(self) -> tuple[nn.Module, Train]:
+        """The model with its first weights, and what trains it."""
+        x, y = (values.to(DEVICE) for values in self._case.make_data())
+        model = self._case.make_model().to(DEVICE)
+        return model, self._make(self._case, model, x, y)
 
     def _order(self) -> Tensor:
         return torch.randperm(self._case.num_samples, device=DEVICE)
@@ -143,9 +153,10 @@ class HandLoop:
 
 def is_bit_equal(case: Case, *, iterations: int = 100) -> bool:
     """Whether (a) and (a') leave the same weights, bit for bit, after the same iterations."""
-    loops = [HandLoop(case, make) for make in (with_torch_optim, with_direct_kernel)]
     order = torch.arange(iterations * case.batch_size, device=DEVICE) % case.num_samples
-    for loop in loops:
-        loop.train(order)
-    pairs = zip(loops[0].model.parameters(), loops[1].model.parameters(), strict=True)
-    return all(torch.equal(one, other) for one, other in pairs)
+    models = []
+    for make in (with_torch_optim, with_direct_kernel):
+        model, train = HandLoop(case, make).built()
+        train(order)
+        models.append(model)
+    return all(torch.equal(one, other) for one, other in zip(*(model.parameters() for model in models), strict=True))

@@ -1,16 +1,17 @@
 """Batch norm over BN groups, four ways: forward and backward of a small layer, as ratios to plain batch norm."""
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mbtrain.norm.groups import BnGroups, GroupBatchNorm
-from timing.pairs import Peer, alternated, load, summary
-from timing.span import DEVICE, Seconds, now, settle
+from timing.pairs import Way, load, summary
+from timing.span import DEVICE, Note, Peer, settle
 
-BATCH_SIZE, GROUP_SIZE, CHANNELS, PIXELS, REPEATS = 256, 32, 32, 14, 10
+BATCH_SIZE, GROUP_SIZE, CHANNELS, PIXELS = 256, 32, 32, 14
 NUM_GROUPS = BATCH_SIZE // GROUP_SIZE
 
 
@@ -50,35 +51,31 @@ WAYS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def measured(*, rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
+def measured(way: Way) -> dict[str, Any]:
     """The table: the norm alone, and behind a 3x3 convolution with a ReLU after it."""
     before = load()
     tables = {}
     for name, wrap in {"norm alone": lambda norm: norm, "convolution, norm, ReLU": _layer}.items():
-        tell(f"batch norm, {name}")
-        peers = {way: _peer(wrap(make())) for way, make in WAYS.items()}
-        pairs = alternated(_peer(wrap(nn.BatchNorm2d(CHANNELS))), peers, rounds=rounds, tell=tell)
-        tables[name] = {way: summary(values) for way, values in pairs.items()}
+        way.tell(f"batch norm, {name}")
+        peers = {which: _peer(make, wrap) for which, make in WAYS.items()}
+        pairs = way.pairs(_peer(lambda: nn.BatchNorm2d(CHANNELS), wrap), peers)
+        tables[name] = {which: summary(values) for which, values in pairs.items()}
     shape = {"batch_size": BATCH_SIZE, "group_size": GROUP_SIZE, "channels": CHANNELS, "pixels": PIXELS}
-    return {"shape": shape, "rounds": rounds, "load": {"before": before, "after": load()}, "tables": tables}
+    return {"shape": shape, **way.described(), "load": {"before": before, "after": load()}, "tables": tables}
 
 
 def _layer(norm: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False), norm, nn.ReLU())
 
 
-def _peer(layer: nn.Module) -> Peer:
-    layer.to(DEVICE).train()
-    x = torch.randn(BATCH_SIZE, CHANNELS, PIXELS, PIXELS, device=DEVICE, requires_grad=True)
-    wanted = [x, *layer.parameters()]
-    direction = torch.randn_like(x)
-
-    def seconds() -> Seconds:
+def _peer(make: Callable[[], nn.Module], wrap: Callable[[nn.Module], nn.Module]) -> Peer:
+    def train(note: Note) -> None:
+        layer = wrap(make()).to(DEVICE).train()
+        x = torch.randn(BATCH_SIZE, CHANNELS, PIXELS, PIXELS, device=DEVICE, requires_grad=True)
+        wanted, direction = [x, *layer.parameters()], torch.randn_like(x)
         settle()
-        torch.autograd.grad(layer(x), wanted, direction)
-        started = now()
-        for _ in range(REPEATS):
+        for done in count():
+            note(done)
             torch.autograd.grad(layer(x), wanted, direction)
-        return now().since(started, iterations=REPEATS)
 
-    return seconds
+    return train

@@ -1,55 +1,67 @@
-"""mbtrain itself, from overrides to the log on disk; the span is that of whole epochs, start and end not counted."""
+"""mbtrain itself, from overrides to the log on disk."""
 
-import shutil
+import tempfile
 from pathlib import Path
 
 import torch
 
 import mbtrain
-from timing.cases import LR, MOMENTUM, NETWORKS, Case
-from timing.span import DEVICE, Seconds, TimedReshuffle
+from mbtrain.training import recorder
+from timing.cases import Case
+from timing.span import DEVICE, Note, Peer, TimedReshuffle, settle
+
+ENDLESS = "1000000ep"
 
 
+# torch.optim's own step: mbtrain calls kernels directly for the classes that it knows, and these are none.
 class WrappedSgd(torch.optim.SGD):
-    """torch.optim's own step: mbtrain calls kernels directly for the classes that it knows, and this is none."""
+    """SGD by its wrapper."""
+
+
+class WrappedAdamW(torch.optim.AdamW):
+    """AdamW by its wrapper."""
+
+
+WRAPPED = {"sgd": "timing.ours.WrappedSgd", "adamw": "timing.ours.WrappedAdamW"}
 
 
 class OurLoop:
-    """A peer: one run at a time, its first epoch not counted; every iteration's row is written."""
+    """A peer: a run without end; every iteration's row is written."""
 
-    def __init__(self, case: Case, folder: Path, *overrides: str, threads: int = 1) -> None:
-        self._case, self._run_dir = case, folder / "run"
-        # An epoch that is not timed, those that are, and the beginning of one that says when they are over.
-        self._num_iterations = (case.epochs + 1) * case.iterations_per_epoch + 1
-        micro = [f"batch.micro_size={case.micro_size}"] if case.accumulates else []
+    def __init__(self, case: Case, folder: Path, *overrides: str, threads: str = "1") -> None:
+        self._case, self._folder = case, folder
         self._overrides = [
-            *NETWORKS[case.network].overrides,
+            *case.overrides,
             "dataset=arrays",
             f"++dataset.path={case.keep_data(folder)}",
             "dataset.val_fraction=0",
             "validate=never",
-            f"batch.size={case.batch_size}",
-            *micro,
-            f"optimizer.lr={LR}",
-            f"optimizer.momentum={MOMENTUM}",
-            f"duration={self._num_iterations}it",
-            f"run_dir={self._run_dir}",
             "tracker=none",
             "checkpoint.every=null",
             f"trainer.accelerator={'gpu' if DEVICE.type == 'cuda' else 'cpu'}",
             f"trainer.threads={threads}",
             "trainer.progress=false",
             "trust=[timing]",
-            "sampler._target_=timing.span.TimedReshuffle",
             *overrides,
         ]
 
-    def __call__(self) -> Seconds:
-        """Seconds per iteration over whole epochs."""
-        case = self._case
-        mbtrain.run(self._overrides)
-        num_rows = (self._run_dir / "iterations.jsonl").read_bytes().count(b"\n")
-        assert num_rows == self._num_iterations, f"{num_rows} rows"
-        shutil.rmtree(self._run_dir)
-        instants = TimedReshuffle.instants
-        return instants[-1].since(instants[-1 - case.epochs], iterations=case.iterations)
+    def __call__(self, note: Note) -> None:
+        """Train without end."""
+        TimedReshuffle.note, TimedReshuffle.iterations_per_epoch = note, self._case.iterations_per_epoch
+        settle()
+        told = ["sampler._target_=timing.span.TimedReshuffle", f"duration={ENDLESS}"]
+        mbtrain.run([*self._overrides, *told, f"run_dir={tempfile.mkdtemp(dir=self._folder)}"])
+
+    def finite(self, name: str, num_iterations: int) -> list[str]:
+        """The overrides of a run of so many iterations in the folder `name`, for a command line."""
+        return [*self._overrides, f"duration={num_iterations}it", f"run_dir={self._folder / name}"]
+
+
+def row_by_row(loop: OurLoop) -> Peer:
+    """The same with every row handed to the writer by itself, as soon as its iteration is over."""
+
+    def train(note: Note) -> None:
+        recorder.BLOCK_ITERATIONS = 1
+        loop(note)
+
+    return train

@@ -1,37 +1,60 @@
-"""Alternating pairs: a peer beside the reference, now before it, now after, so that a machine's moods cancel."""
+"""Pairs: each peer beside the reference, round by round, and what the rounds come to."""
 
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from timing.span import Seconds
+from timing.child import alone, side_by_side
+from timing.span import Peer, Seconds
 
-# Seconds per iteration over whole epochs.
-Peer = Callable[[], Seconds]
-
-
-def alternated(
-    reference: Peer, peers: Mapping[str, Peer], *, rounds: int, tell: Callable[[str], None]
-) -> dict[str, list[tuple[Seconds, Seconds]]]:
-    """(reference, peer) seconds of every round, by peer; each pair is measured back to back, in alternating order."""
-    pairs: dict[str, list[tuple[Seconds, Seconds]]] = {name: [] for name in peers}
-    for index in range(rounds):
-        names = list(peers)[:: 1 if index % 2 == 0 else -1]
-        for name in names:
-            if index % 2 == 0:
-                first = reference()
-                pairs[name].append((first, peers[name]()))
-            else:
-                second = peers[name]()
-                pairs[name].append((reference(), second))
-        newest = {name: made[-1] for name, made in pairs.items()}
-        ratios = (f"{name} {two.wall / one.wall:.2f}|{two.cpu / one.cpu:.2f}" for name, (one, two) in newest.items())
-        tell(f"  round {index + 1} of {rounds}, wall|CPU: {', '.join(ratios)}")
-    return pairs
+Pair = tuple[Seconds, Seconds]
 
 
-def summary(pairs: Sequence[tuple[Seconds, Seconds]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Way:
+    """How pairs are measured: both at once on one core, or one after the other, each alone."""
+
+    rounds: int
+    seconds: float
+    tell: Callable[[str], None]
+    is_together: bool = True
+    core: int | None = None
+
+    def pairs(self, reference: Peer, peers: Mapping[str, Peer]) -> dict[str, list[Pair]]:
+        """Seconds per iteration of (reference, peer), round by round, by peer; now one begins, now the other."""
+        pairs: dict[str, list[Pair]] = {name: [] for name in peers}
+        for index in range(self.rounds):
+            for name, peer in peers.items():
+                pairs[name].append(self._pair(reference, peer, is_turned=index % 2 == 1))
+                one, two = pairs[name][-1]
+                ratios = f"wall {two.wall / one.wall:.3f}, CPU {two.cpu / one.cpu:.3f}"
+                self.tell(f"  round {index + 1} of {self.rounds}, {name}: {ratios}")
+        return pairs
+
+    def _pair(self, reference: Peer, peer: Peer, *, is_turned: bool) -> Pair:
+        order = (peer, reference) if is_turned else (reference, peer)
+        if self.is_together:
+            one, two = side_by_side(*order, seconds=self.seconds, core=self.core)
+        else:
+            one, two = (alone(each, seconds=self.seconds, core=self.core) for each in order)
+        return (two, one) if is_turned else (one, two)
+
+    def alone(self) -> "Way":
+        """The same, one process at a time."""
+        return replace(self, is_together=False)
+
+    def free(self) -> "Way":
+        """The same on whatever cores there are."""
+        return replace(self, core=None)
+
+    def described(self) -> dict[str, Any]:
+        """For the record."""
+        return {"is_together": self.is_together, "rounds": self.rounds, "seconds": self.seconds}
+
+
+def summary(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Median and quartiles of the ratios of wall and CPU time, pair by pair, and their medians in microseconds."""
     return {
         "wall": _ratios([(reference.wall, peer.wall) for reference, peer in pairs]),

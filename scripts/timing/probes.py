@@ -1,15 +1,13 @@
 """What a probe costs where it measures at every iteration: mbtrain with it against without, in per cent."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from timing.cases import CASES, Case
 from timing.ours import OurLoop
-from timing.pairs import alternated, load, summary
+from timing.pairs import Way, load, summary
 
-CNN = Case("cnn4x32", "cnn", 128, 32, epochs=1, num_samples=3_840)
+CNN = Case("cnn4x32", "cnn", 128, 32, num_samples=1_280)
 GROUPS = ("batch_norm.group_size=32",)
 NOISE, GRADIENTS = (
     ("probe=noise_scale", "probe.noise_scale.every=1it"),
@@ -30,14 +28,13 @@ ROWS: tuple[tuple[str, Case, tuple[str, ...], tuple[str, ...]], ...] = (
 )
 
 
-def measured(folder: Path, *, samples: int | None, rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
+def measured(folder: Path, way: Way, *, samples: int | None) -> dict[str, Any]:
     """The table: ratios of an iteration with the probe to one without."""
     before, rows = load(), []
     for name, case, overrides, shared in ROWS:
-        case = replace(case, epochs=2) if samples is None else case.shortened(samples)
-        tell(f"probes, {name}, {case.name}")
-        peers = {"probe": OurLoop(case, folder / "with", *shared, *overrides)}
-        reference = OurLoop(case, folder / "without", *shared)
-        pairs = alternated(reference, peers, rounds=rounds, tell=tell)
+        case = case if samples is None else case.shortened(samples)
+        way.tell(f"probes, {name}, {case.name}")
+        peers = {"probe": OurLoop(case, folder, *shared, *overrides)}
+        pairs = way.pairs(OurLoop(case, folder, *shared), peers)
         rows.append({"probe": name, "case": case.name, **summary(pairs["probe"])})
-    return {"rounds": rounds, "load": {"before": before, "after": load()}, "rows": rows}
+    return {**way.described(), "load": {"before": before, "after": load()}, "rows": rows}

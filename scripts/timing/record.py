@@ -13,6 +13,8 @@ import torch
 
 from timing.page import page
 
+# Tables of cases whose peers come one by one: what is not measured again stays.
+BY_CASE = ("loops", "alone")
 PACKAGES = ("mbtrain", "torch", "pytorch-lightning", "numpy")
 ROOT = Path(__file__).parents[2]
 
@@ -39,10 +41,13 @@ class Record:
         self.tables: dict[str, Any] = json.loads(self._path.read_text()) if self._path and has_earlier else {}
 
     def add(self, table: str, content: dict[str, Any], at: dict[str, Any]) -> None:
-        """Take in a table that was measured under `at`; of the loops, whose cases come one by one, a case."""
-        if table == "loops":
-            cases = {name: case | {"circumstances": at} for name, case in content.items()}
-            self.tables[table] = self.tables.get(table, {}) | cases
+        """Take in a table that was measured under `at`; of the loops, a case with some of its peers."""
+        if table in BY_CASE:
+            cases = self.tables.setdefault(table, {})
+            for name, case in content.items():
+                peers = {peer: row | {"circumstances": at} for peer, row in case["peers"].items()}
+                earlier = cases.get(name, {})
+                cases[name] = earlier | case | {"peers": earlier.get("peers", {}) | peers}
         else:
             self.tables[table] = content | {"circumstances": at}
         self._write()
@@ -62,7 +67,7 @@ def _machine() -> dict[str, Any]:
         "system": platform.platform(),
     }
     if torch.cuda.is_available():
-        machine["gpu"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        machine["gpu"] = _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
         machine["cuda"] = torch.version.cuda
     return machine
 
@@ -73,8 +78,12 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str:
+    return _said("git", *arguments)
+
+
+def _said(*command: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

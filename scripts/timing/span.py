@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import pytorch_lightning as pl
@@ -10,6 +11,11 @@ import torch
 from mbtrain.plan.order import Indices, Reshuffle
 
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+# Told at the end of each epoch how many iterations are done.
+Note = Callable[[int], None]
+# Trains without end; whoever started it takes the time between its notes, and ends its process.
+Peer = Callable[[Note], None]
 
 
 class Seconds(NamedTuple):
@@ -21,10 +27,6 @@ class Seconds(NamedTuple):
     wall: float
     cpu: float
 
-    def since(self, start: "Seconds", *, iterations: int) -> "Seconds":
-        """The length from `start` to here, per iteration."""
-        return Seconds((self.wall - start.wall) / iterations, (self.cpu - start.cpu) / iterations)
-
 
 def now() -> Seconds:
     """This instant, once the device has done what it was given."""
@@ -34,36 +36,31 @@ def now() -> Seconds:
 
 
 def settle() -> None:
-    """Take what earlier spans left out of the next one."""
+    """Take what earlier work left out of the spans to come."""
     gc.collect()
 
 
 class EpochEnds(pl.Callback):
-    """Notes when each epoch ends: from the first to the last are whole epochs, their ends included, start-up not."""
+    """Notes when each epoch of a fit ends."""
 
-    def __init__(self) -> None:
-        self.instants: list[Seconds] = []
-        settle()
+    def __init__(self, note: Note) -> None:
+        self._note = note
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """An epoch's iterations are done."""
-        self.instants.append(now())
+        self._note(trainer.global_step)
 
 
 class TimedReshuffle(Reshuffle):
     """mbtrain's default order, which notes when an epoch's is asked for: a run with it is as any other.
 
-    It is built by name from a config, so that the instants are kept by the class: those of the run made last.
+    It is built by name from a config, so that whom to tell is kept by the class.
     """
 
-    instants: ClassVar[list[Seconds]] = []
-
-    def __init__(self, *, num_samples: int, seed: int) -> None:
-        super().__init__(num_samples=num_samples, seed=seed)
-        self.instants.clear()
-        settle()
+    note: ClassVar[Note]
+    iterations_per_epoch: ClassVar[int]
 
     def __call__(self, epoch: int) -> Indices:
         """The order of `epoch`, which begins now."""
-        self.instants.append(now())
+        type(self).note(epoch * self.iterations_per_epoch)
         return super().__call__(epoch)

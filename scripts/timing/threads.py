@@ -1,26 +1,34 @@
-"""Two threads against one for mbtrain itself, beside the forward work of a micro-batch: where a second one pays."""
+"""Threads for mbtrain itself: each fixed number, the fixed rule, `auto`; beside them a micro-batch's forward work."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mbtrain.training.place import FLOPS_WORTH_THREADS, tried
+from mbtrain.thread_count import candidates_for
+from mbtrain.training.place import FLOPS_WORTH_THREADS, num_cores, tried
 from timing.cases import Case
 from timing.ours import OurLoop
-from timing.pairs import alternated, load, summary
+from timing.pairs import Way, load, summary
 
 
-def measured(cases: Sequence[Case], folder: Path, *, rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
-    """The table; the process must not be pinned."""
+def measured(cases: Sequence[Case], folder: Path, way: Way) -> dict[str, Any]:
+    """The table; the processes must not be pinned."""
+    # What `auto` found here at another time does not count.
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     before, rows = load(), {}
+    numbers = [str(one) for one in candidates_for(num_cores())]
     for case in cases:
-        tell(f"threads, {case.name}")
-        one, two = (OurLoop(case, folder, threads=threads) for threads in (1, 2))
-        pairs = alternated(one, {"2 threads": two}, rounds=rounds, tell=tell)
-        rows[case.name] = {"forward_flops": forward_flops(case)} | summary(pairs["2 threads"])
+        way.tell(f"threads, {case.name}")
+        peers = {choice: OurLoop(case, folder, threads=choice) for choice in (*numbers[1:], "null", "auto")}
+        pairs = way.pairs(OurLoop(case, folder, threads="1"), peers)
+        choices = {choice: summary(values) for choice, values in pairs.items()}
+        best = min(1.0, *(choices[one]["wall"]["ratio"] for one in numbers[1:]))
+        over_best = {one: round(choices[one]["wall"]["ratio"] / best, 3) for one in ("null", "auto")}
+        rows[case.name] = {"forward_flops": forward_flops(case), "choices": choices, "over_best": over_best}
     return {
         "flops_worth_threads": FLOPS_WORTH_THREADS,
-        "rounds": rounds,
+        **way.described(),
         "load": {"before": before, "after": load()},
         "cases": rows,
     }

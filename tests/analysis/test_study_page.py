@@ -10,7 +10,8 @@ import pytest
 
 from mbtrain.analysis.__main__ import main
 from mbtrain.analysis.budgets import losses_by_budget
-from mbtrain.analysis.study import contrasts, write_study
+from mbtrain.analysis.comparisons import contrasts
+from mbtrain.analysis.study import write_study
 from mbtrain.analysis.trajectory import Trajectory, trajectories, trajectory
 
 BUDGETS = ["time", "samples", "updates"]

@@ -28,13 +28,15 @@ def test_range_ends_where_the_loss_crosses_whatever_the_grid() -> None:
 def test_range_that_the_grid_cuts_is_at_least_so_wide() -> None:
     found = usable([(0.1, 0.6), (0.2, 0.41), (0.4, 0.4)])
     assert found is not None and found.is_open
-    case = {"tuning": {"b8": [[0.1, 0.6], [0.2, 0.41], [0.4, 0.4]], "b16": [[0.1, None]]}}
-    (table,) = sensitivity_section({"cases": {"digits": case}}).tables
+    tuning = {"b8": [[0.1, 0.6], [0.2, 0.41], [0.4, 0.4]], "b16": [[0.1, None]]}
+    case = {"tuning": tuning, "is_inside": dict.fromkeys(tuning, False), "rates": {"b8": 0.4, "b16": 0.1}}
+    chosen, table = sensitivity_section({"cases": {"digits": case}}).tables
+    assert [row[2].key for row in chosen.rows] == [0.4, 0.1]
     assert table.rows[0][4].text.startswith("at least 2") and table.rows[1][4].text == ""
 
 
 def test_rate_that_diverged_is_a_cross_and_ends_the_range_before_it() -> None:
-    case = {"tuning": {"b8": [[0.1, 0.4], [0.2, None], [0.4, 0.41]]}}
+    case = {"tuning": {"b8": [[0.1, 0.4], [0.2, None], [0.4, 0.41]]}, "is_inside": {"b8": True}, "rates": {"b8": 0.1}}
     section = sensitivity_section({"cases": {"digits": case}})
     chart = section.panels[0].charts[0]
     assert isinstance(chart, Lines)

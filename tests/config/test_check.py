@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from mbtrain.config.check import Faults, check
-from mbtrain.config.compose import composed
 from mbtrain.config.schema import BUILT, KEYS
 from mbtrain.config.signature import arguments_of
 from mbtrain.plan.refused import Refused
+from tests.composing import composed
 
 
 @cache
@@ -115,6 +115,7 @@ ACCEPTED_SILENTLY = [
         "model.hiden=[3]: mbtrain.models.mlp.Mlp has no such option; did you mean model.hidden?; "
         "it takes input_shape, num_outputs, hidden, dropout",
     ),
+    ("+optimizer.every=1ep", "optimizer.every=1ep: torch.optim.SGD has no such option; it takes lr, momentum, "),
     ("+dataset.path=x", "dataset.path=x: mbtrain.data.digits.Digits has no such option; it takes none"),
     ("lr_schedule.warmup=5", "lr_schedule.warmup=5: not a length such as 5ep, 200it, 6400sp or 50%"),
     ("+probe.x.every=1it", "probe.x: names no _target_; probe=NAME chooses one, probe=[A,B] several"),
@@ -194,7 +195,7 @@ def test_what_does_not_go_together_is_refused_in_one_line(overrides: tuple[str, 
         ("optimizer.lr=0",),
         ("optimizer.lr=1e9",),
         ("batch_norm.momentum=1",),
-        ("~optimizer.momentum", "optimizer._target_=torch.optim.Adagrad"),
+        ("~optimizer.momentum", "~optimizer.nesterov", "optimizer._target_=torch.optim.Adagrad"),
         ("validate.stop_at='val/loss<1.6'",),
         ("validate.stop_at='val/accuracy >= .9'",),
         ("validate.patience=3", "validate.best=val/loss"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbtrain.config.compose import composed
+from tests.composing import composed
 from tests.config.test_check import faults_of
 
 

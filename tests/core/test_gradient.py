@@ -1,6 +1,7 @@
 """The mean gradient of a mini-batch against one big batch in float64."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -174,3 +175,27 @@ def test_observers_see_a_multiple_that_is_multiplied_out_where_it_is_looked_at()
     seen = Multiple(raw, 3.0)
     assert len(seen) == 2 and seen.raw is raw and seen.factor == 3.0
     assert seen[1] is None and torch.equal(list(seen)[0], torch.tensor([3.0, 6.0]))  # pyright: ignore
+
+
+class Watched(Tensor):
+    """A kind of tensor of somebody's own, which sees what torch's functions are called with it."""
+
+    seen: ClassVar[list[Any]] = []
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.seen.append(func)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_a_tensor_of_another_kind_goes_through_torch_s_own_grad() -> None:
+    weight = torch.tensor([2.0], requires_grad=True)
+    inputs = torch.tensor([1.0, 3.0])
+    values = (inputs * weight).square()
+    plain = mean_gradient([values], lambda one: (one, None), [weight], num_micro_batches=1)
+    again = (inputs * weight).square().as_subclass(Watched)
+    mine = mean_gradient([again], lambda one: (one, None), [weight], num_micro_batches=1)
+    assert torch.autograd.grad in Watched.seen
+    assert plain.gradient[0] is not None and mine.gradient[0] is not None
+    # d/dw mean((x w)^2) = 2 w mean(x^2) = 2 * 2 * 5.
+    assert float(plain.gradient[0]) == float(mine.gradient[0]) == 20.0

@@ -83,3 +83,8 @@ def test_squares_are_zero_where_there_is_no_gradient() -> None:
 def test_norms_are_zero_where_no_gradient_is_there() -> None:
     assert norms([None, None], torch.ones(())).tolist() == [0.0, 0.0]
     assert norms([None, torch.tensor([3.0, 4.0])], torch.ones(())).tolist() == [0.0, 5.0]
+
+
+def test_groups_of_parameters_add_up() -> None:
+    total = Noise(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.5])).total
+    assert (float(total.gradient_sq), float(total.trace)) == (3.0, 7.5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mbtrain.core.per_example import layer_squares
+from mbtrain.core.per_example import has_closed_form, layer_squares
 
 CASES = {
     "linear": (nn.Linear(5, 3), (4, 5)),
@@ -36,6 +36,7 @@ def test_closed_form_is_the_norm_that_autograd_gives(name: str) -> None:
 
 
 def test_a_layer_without_a_closed_form_is_no_layer_for_it() -> None:
+    assert has_closed_form(nn.Linear(1, 1)) and not has_closed_form(nn.Conv1d(1, 1, 1))
     with pytest.raises(TypeError, match="Conv1d has no closed form"):
         layer_squares(nn.Conv1d(1, 1, 1), torch.ones(2, 1, 3), torch.ones(2, 1, 3))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mbtrain.assembly import assemble
-from mbtrain.config.compose import composed
+from tests.composing import composed
 from tests.conftest import QUIET
 
 CNN = ["model=cnn", "model.channels=[4,8]", "batch.size=50", "batch_norm.group_size=8", "batch.micro_size=16"]

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from mbtrain.assembly import assemble
-from mbtrain.config.compose import composed
 from mbtrain.norm.convert import convert
 from mbtrain.norm.groups import BnGroups
 from mbtrain.norm.recalibration import Pool, Recalibration
+from tests.composing import composed
 from tests.conftest import QUIET, final_weights, rows, without_times
 from tests.training.test_resume import check_same_run, train_with_kills
 

@@ -119,8 +119,10 @@ RENORM = [
 
 @pytest.mark.parametrize("micro_size", [8, 20])
 @pytest.mark.parametrize("momentum", ["batch_norm.momentum=0.1", "batch_norm.half_life=100sp"])
-def test_split_changes_nothing(train: Callable[..., Any], micro_size: int, momentum: str) -> None:
-    check_same(train(*RENORM, momentum, f"batch.micro_size={micro_size}"), train(*RENORM, momentum))
+def test_split_changes_nothing(
+    train: Callable[..., Any], train_once: Callable[..., Any], micro_size: int, momentum: str
+) -> None:
+    check_same(train(*RENORM, momentum, f"batch.micro_size={micro_size}"), train_once(*RENORM, momentum))
 
 
 def test_it_is_batch_norm_until_it_starts_and_no_longer(train: Callable[..., Any]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbtrain.plan.duration import Cadence, Duration
+from mbtrain.plan.duration import Cadence, Duration, Points
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 
@@ -91,3 +91,15 @@ def test_a_cadence_of_an_epoch_is_due_at_each_last_iteration() -> None:
 def test_a_cadence_in_iterations_needs_no_plan() -> None:
     cadence = Cadence(Duration.parse("3it"), horizon=None)
     assert [cadence.is_due(index, 0, 0) for index in range(6)] == [False, False, True] * 2
+
+
+def test_points_are_due_at_the_first_iteration_that_ends_at_or_after_each() -> None:
+    run = plan(100, 32, "3ep")
+    points = run.points([Duration.parse(one) for one in ("2it", "100sp", "100%")])
+    passed = [(one.samples_before, one.samples_after) for one in map(run.iteration, range(run.num_iterations))]
+    assert [index for index, (before, after) in enumerate(passed) if points.is_due(index, before, after)] == [1, 3, 11]
+
+
+def test_points_of_samples_need_no_plan() -> None:
+    points = Points([Duration.parse("100sp")], horizon=None)
+    assert [points.is_due(index, 40 * index, 40 * index + 40) for index in range(4)] == [False, False, True, False]

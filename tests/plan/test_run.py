@@ -111,3 +111,18 @@ def test_drop_last_with_the_full_batch_keeps_it() -> None:
 def test_a_run_that_is_a_part_of_itself_is_refused() -> None:
     with pytest.raises(Refused, match="duration=50%: the run's own length cannot be a part of itself"):
         plan(100, 32, "50%")
+
+
+def test_what_the_tail_of_an_epoch_loses_is_counted() -> None:
+    assert (plan(100, 32, drop_last=True).num_left_out, plan(100, 32).num_left_out) == (4, 0)
+
+
+def test_results_move_no_size_where_the_schedule_reads_none() -> None:
+    run = plan(100, 32)
+    run.see({"val/loss": 1.0}, done=1)
+    assert run.is_constant and run.batch_size == 32 and run.num_changes == 0 and run.state() == {}
+
+
+def test_learning_rate_is_its_schedule_s_where_no_batch_grows_in_its_stead() -> None:
+    factor = plan(100, 32).lr_factor(lambda horizon: lambda samples: Fraction(samples) / horizon.total)
+    assert factor(75) == Fraction(1, 4)

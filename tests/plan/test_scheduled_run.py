@@ -209,3 +209,9 @@ def test_a_length_in_iterations_is_refused_where_results_decide(length: str) -> 
 
 def test_lengths_in_epochs_and_samples_are_known_where_results_decide() -> None:
     assert plateau().samples(Duration.parse("50%")) == Fraction(150)
+
+
+def test_an_epoch_begins_where_its_first_mini_batch_does() -> None:
+    run = plan(50, [(0, 20), (50, 25)])
+    assert [run.first_of_epoch(epoch) for epoch in range(7)] == [0, 3, 5, 7, 9, 11, 13]
+    assert run.sizes == (20, 10, 25)

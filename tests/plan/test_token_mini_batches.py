@@ -66,3 +66,9 @@ def test_epochs_begin_where_the_ones_before_end() -> None:
         *np.cumsum([sum(one[0] == epoch for one in by_hand([3, 9, 4, 1, 8], 10, 5, 3)) for epoch in range(3)]),
     ]
     assert plan.samples(Duration.parse("1ep")) == Fraction(5)
+
+
+def test_largest_mini_batch_is_that_of_the_shortest_samples_and_the_plan_goes_on() -> None:
+    plan = plan_of([1, 1, 1, 3, 3], most=3, duration="1ep")
+    assert plan.largest_size == 3 and plan.num_iterations == 3
+    assert plan.iteration(plan.num_iterations).epoch == 1

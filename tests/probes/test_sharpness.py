@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mbtrain.assembly import assemble
-from mbtrain.config.compose import composed
+from tests.composing import composed
 from tests.conftest import QUIET, final_weights, rows
 
 LINEAR = ["dataset=synthetic", "dataset.kind=quadratic", "dataset.num_samples=200", "dataset.dimension=4"]

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from mbtrain.assembly import read_data
-from mbtrain.config.compose import composed
 from mbtrain.study.advice_ways import Cut, batch_sizes, cuts, timing_config
 from mbtrain.timed_run import first_pass, timed_run
 from mbtrain.training.module import MiniBatchModule
+from tests.composing import composed
 from tests.memory import Memory
 
 Command = Callable[..., tuple[int, str]]

@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from mbtrain.config.compose import composed
 from mbtrain.plan.refused import Refused
 from mbtrain.study.advice_calibration import Search, calibrated_sizes, design_of, parsed, target_of
 from mbtrain.study.design import Design, Target
+from tests.composing import composed
 
 
 def run(folder: Path, losses: list[float | None]) -> Path:

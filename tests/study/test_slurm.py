@@ -1,6 +1,7 @@
 """A sweep in SLURM's queue: what sbatch is asked, what the queue's answers mean, and whole sweeps on a real SLURM."""
 
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,6 @@ import pytest
 import yaml
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
-from mbtrain.config.compose import composed
 from mbtrain.config.driver import conf_dir
 from mbtrain.log.status import write_status
 from mbtrain.study import slurm_sweep
@@ -23,6 +23,7 @@ from mbtrain.study.jobs import Job
 from mbtrain.study.pool import Stop
 from mbtrain.study.slurm import Queue, Task, read_task, write_task
 from mbtrain.study.slurm_sweep import Waiting
+from tests.composing import composed
 from tests.conftest import rows, without_times
 from tests.forked import Forked
 from tests.study.conftest import QUIET, at, status
@@ -216,26 +217,26 @@ SLURM = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": 
 SLURM |= {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "mbtrain", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-@pytest.mark.slow
-def test_a_task_that_is_told_of_its_end_saves_is_requeued_and_goes_on(commands: Commands, tmp_path: Path) -> None:
+def test_a_task_that_is_told_of_its_end_saves_is_requeued_and_goes_on(
+    commands: Commands, forked: Callable[..., Forked], tmp_path: Path
+) -> None:
     commands("scontrol", "")
     folder = Path("s", "0")
-    overrides = [*QUIET, "duration=300ep", "checkpoint.every=null", "run_dir=s/0"]
+    own = [*QUIET, "loss=slow", "trust=my_losses", "duration=12ep", "checkpoint.every=null", "run_dir=s/0"]
     folder.mkdir(parents=True)
     write_status(folder, "waiting")
-    write_task(tmp_path, 0, Job(folder, (), composed(overrides)))
+    write_task(tmp_path, 0, Job(folder, (), composed(own, config_dir="conf")))
 
-    def begun() -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "mbtrain.study.slurm_task", str(tmp_path)]
-        return subprocess.Popen(command, env=os.environ | SLURM)
+    def task() -> int:
+        sys.argv = ["", str(tmp_path)]
+        runpy.run_module("mbtrain.study.slurm_task", run_name="__main__")
+        return 0
 
-    first, log = begun(), folder / "iterations.jsonl"
-    while not (log.exists() and log.stat().st_size):
-        assert first.poll() is None
-        time.sleep(0.01)
-    first.send_signal(signal.SIGUSR1)
-    assert first.wait() == 128 + signal.SIGUSR1 and asked() == ["requeue", "7_0"]
-    assert status("0")["status"] == "interrupted" and begun().wait() == 0
+    first = forked(task, **SLURM)
+    first.wait_for(folder / "iterations.jsonl")
+    first.signal(signal.SIGUSR1)
+    assert first.exit_code() == 128 + signal.SIGUSR1 and asked() == ["requeue", "7_0"]
+    assert status("0")["status"] == "interrupted" and forked(task, **SLURM).exit_code() == 0
     assert "going on after iteration" in (folder / "output.txt").read_text() and asked() == ["requeue", "7_0"]
     assert orjson.loads((folder / "chosen.json").read_bytes())["threads"] == 1 and status("0")["status"] == "done"
 

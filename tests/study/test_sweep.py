@@ -6,9 +6,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 
 import orjson
 import pytest
@@ -122,8 +121,8 @@ def test_a_job_that_another_process_trains_is_refused(start: Callable[..., Forke
     assert code == 2 and "another process is training there" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("to_group", [True, False])
+# As a queue or `kill` sends it, and as a terminal does.
+@pytest.mark.parametrize(("number", "to_group"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_signal_has_the_jobs_save_and_the_same_command_goes_on(
     start: Callable[..., Forked], sweep: Sweep, number: signal.Signals, to_group: bool
 ) -> None:
@@ -209,19 +208,14 @@ def broken(folders: list[Path]) -> Path:
     raise ValueError("no ink")
 
 
-@pytest.mark.parametrize(
-    ("write", "line"),
-    [(lambda folders: folders[0] / "report.html", "report: s/report.html"), (broken, "no report: no ink")],
-    ids=["written", "failing"],
-)
+@pytest.mark.parametrize("is_broken", [False, True], ids=["written", "failing"])
 def test_a_report_is_written_at_the_end_and_may_fail(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, write: Callable[[list[Path]], Path], line: str
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, report: ModuleType, is_broken: bool
 ) -> None:
-    name = "mbtrain.analysis.report"
-    module = module_from_spec(ModuleSpec(name, None))
-    monkeypatch.setattr(module, "write_report", write, raising=False)
-    monkeypatch.setitem(sys.modules, name, module)
+    if is_broken:
+        monkeypatch.setattr(report, "write_report", broken)
     code, said = sweep("loss=good", "seed=0", "duration=3it")
+    line = "no report: no ink" if is_broken else "report: s/report.html"
     assert code == 0 and line in said.splitlines()[-1]
 
 
@@ -241,8 +235,8 @@ def test_another_launcher_of_hydras_runs_the_same_jobs(sweep: Sweep) -> None:
 def test_jobs_are_spawned_where_there_is_no_fork(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("pool", "shared"):
         monkeypatch.setattr(f"mbtrain.study.{module}.START_METHOD", "spawn")
-    code, said = sweep("loss=good,killed", "duration=3it")
-    assert code == 1 and status("loss=good")["status"] == "done" and status("loss=killed")["status"] == "killed", said
+    code, said = sweep("loss=good", "duration=3it")
+    assert code == 0 and status("loss=good")["status"] == "done", said
 
 
 def wait_for_training(process: Forked) -> None:
@@ -262,13 +256,13 @@ def num_saved() -> int:
 
 
 @pytest.mark.slow
-def test_ten_kills_of_the_whole_sweep_leave_it_as_it_would_have_been(
+def test_six_kills_of_the_whole_sweep_leave_it_as_it_would_have_been(
     start: Callable[..., Forked], sweep: Sweep
 ) -> None:
     command = ["loss=good", "seed=0,1", "batch.size=16,48", "duration=10ep", "checkpoint.every=13it"]
     assert sweep(*command, "sweep_dir=whole")[0] == 0
     draw = random.Random(1)
-    for number in range(10):
+    for number in range(6):
         process, saved = start(*command), num_saved()
         if number % 2:
             # As fast as the machine is today: a job is under way, and has something to go on from.
@@ -282,7 +276,7 @@ def test_ten_kills_of_the_whole_sweep_leave_it_as_it_would_have_been(
     jobs = sorted(one.parent.name for one in Path("whole").glob("*/result.json"))
     assert len(jobs) == 4
     # The kills did strike jobs that were training.
-    assert sum(file.read_text().count("going on after iteration") for file in Path("s").glob("*/output.txt")) >= 3
+    assert sum(file.read_text().count("going on after iteration") for file in Path("s").glob("*/output.txt")) >= 2
     for job in jobs:
         whole, cut = Path("whole", job), Path("s", job)
         results = [orjson.loads((one / "result.json").read_bytes()) for one in (whole, cut)]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+import mbtrain
 from mbtrain.plan.refused import Refused
-from tests.conftest import rows
-from tests.test_kills import LENGTH, check_ten_kills
+from tests.conftest import QUIET, rows
+from tests.test_kills import LENGTH, check_kills
 from tests.test_kills import fork as fork  # a fixture
 from tests.training.test_resume import check_same_run, train_with_kills
 
@@ -29,24 +30,28 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_each_sample_is_seen_once_an_epoch(train: Callable[..., Any], choice: list[str]) -> None:
-    run = train("duration=2ep", *choice)
+@pytest.fixture(scope="module", params=CHOICES, ids=str)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Any]:
+    """A run under each schedule: what it was told, and its result."""
+    told = ["duration=2ep", "checkpoint.every=3it", "ema=1ep", "lr_schedule.warmup=10%", *request.param]
+    return told, mbtrain.run([*QUIET, *told, f"run_dir={tmp_path_factory.mktemp('whole') / 'run'}"])
+
+
+def test_each_sample_is_seen_once_an_epoch(whole: tuple[list[str], Any]) -> None:
+    told, run = whole
     table = rows(run.run_dir)
-    fewest = NUM_SAMPLES - 31 if "batch.drop_last=true" in choice else NUM_SAMPLES
+    fewest = NUM_SAMPLES - 31 if "batch.drop_last=true" in told else NUM_SAMPLES
     for epoch in (0, 1):
         assert fewest <= sum(row["batch_size"] for row in table if row["epoch"] == epoch) <= NUM_SAMPLES
     assert run["samples_seen"] == table[-1]["samples_seen"] == sum(row["batch_size"] for row in table)
     assert len({row["batch_size"] for row in table[:-1]}) > 2
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Path, choice: list[str]) -> None:
-    overrides = ["duration=2ep", "checkpoint.every=3it", "ema=1ep", "lr_schedule.warmup=10%", *choice]
-    whole = train(*overrides)
+def test_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Path, whole: tuple[list[str], Any]) -> None:
+    told, run = whole
     # Among them the first iterations, and ones in the middle of an epoch whose size has just moved.
-    at = [1, 4, 14, whole["iterations"] // 2, whole["iterations"] - 2]
-    check_same_run(train_with_kills(train, tmp_path / "cut", at, overrides), whole)
+    at = [1, 4, 14, run["iterations"] // 2, run["iterations"] - 2]
+    check_same_run(train_with_kills(train, tmp_path / "cut", at, told), run)
 
 
 @pytest.mark.slow
@@ -55,10 +60,10 @@ def test_workers_that_have_gone_ahead_fetch_again_where_results_move_the_size(tr
     check_same_run(train(*overrides, "dataset.workers=2"), train(*overrides, "dataset.workers=0"))
 
 
-def test_ten_kills_leave_a_run_whose_sizes_follow_its_results_as_it_would_have_been(
+def test_six_kills_leave_a_run_whose_sizes_follow_its_results_as_it_would_have_been(
     fork: Callable[..., int], train: Callable[..., Any], tmp_path: Path
 ) -> None:
-    check_ten_kills(fork, NOISE, train(*LENGTH, *NOISE).run_dir, tmp_path / "cut", seed=3)
+    check_kills(fork, NOISE, train(*LENGTH, *NOISE).run_dir, tmp_path / "cut", seed=3)
 
 
 def test_longer_run_with_the_same_sizes_so_far_goes_on(train: Callable[..., Any], tmp_path: Path) -> None:

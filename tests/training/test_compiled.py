@@ -146,5 +146,5 @@ def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
     monkeypatch.setattr(compiled, "_compiled", lambda function: function)
     assert train(*own, "duration=3it")["chosen"]["engine"] == "compiled"
     monkeypatch.setattr(compiled, "_compiled", lambda *_: untraced)
-    with pytest.raises(Refused, match="does not trace here"):
+    with pytest.raises(Refused, match="does not trace here.: start a new run"):
         train(*own, "duration=6it")

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mbtrain.assembly import assemble
-from mbtrain.config.compose import composed
+from tests.composing import composed
 from tests.conftest import QUIET, final_weights, relative_difference, rows
 
 DOUBLE = [
@@ -70,9 +70,9 @@ SPLITS = [
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_split_changes_nothing(train: Callable[..., Any], split: str) -> None:
+def test_split_changes_nothing(train: Callable[..., Any], train_once: Callable[..., Any], split: str) -> None:
     common = [*DOUBLE, "batch.size=60", "duration=50it"]
-    check_same(train(*common, split), train(*common))
+    check_same(train(*common, split), train_once(*common))
 
 
 @pytest.mark.parametrize(
@@ -85,16 +85,20 @@ def test_split_changes_nothing(train: Callable[..., Any], split: str) -> None:
     ],
 )
 @pytest.mark.parametrize("split", ["batch.micro_size=7", "batch.accumulate=4"])
-def test_split_changes_nothing_with_weights(train: Callable[..., Any], loss: str, split: str) -> None:
+def test_split_changes_nothing_with_weights(
+    train: Callable[..., Any], train_once: Callable[..., Any], loss: str, split: str
+) -> None:
     common = [*DOUBLE, "batch.size=30", "duration=50it", loss, "optimizer.clip_norm=1"]
-    check_same(train(*common, split), train(*common))
+    check_same(train(*common, split), train_once(*common))
 
 
 @pytest.mark.parametrize("group_size", [8, 16, 5])
 @pytest.mark.parametrize("micro_size", [16, 20, 50])
-def test_bn_groups_do_not_depend_on_the_split(train: Callable[..., Any], group_size: int, micro_size: int) -> None:
+def test_bn_groups_do_not_depend_on_the_split(
+    train: Callable[..., Any], train_once: Callable[..., Any], group_size: int, micro_size: int
+) -> None:
     common = [*DOUBLE, *CNN, "batch.size=50", f"batch_norm.group_size={group_size}"]
-    check_same(train(*common, f"batch.micro_size={micro_size}"), train(*common))
+    check_same(train(*common, f"batch.micro_size={micro_size}"), train_once(*common))
 
 
 def test_augmentation_does_not_depend_on_the_split(train: Callable[..., Any]) -> None:

@@ -46,12 +46,12 @@ def chosen(run_dir: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("loop", ["lean", "stock"])
 @pytest.mark.parametrize("iteration", [1, 3, 7, 8, 14])
 def test_halved_run_equals_one_of_the_smaller_size(
-    train: Callable[..., Any], memory: Memory, iteration: int, loop: str
+    train: Callable[..., Any], train_once: Callable[..., Any], memory: Memory, iteration: int, loop: str
 ) -> None:
     memory.limit(50, iteration=iteration)
     auto = train(*AUTO, f"trainer.loop={loop}")
     memory.limit(1000)
-    fixed = train(*AUTO, "batch.micro_size=48", f"trainer.loop={loop}")
+    fixed = train_once(*AUTO, "batch.micro_size=48", f"trainer.loop={loop}")
     mine, theirs = final_weights(auto.run_dir), final_weights(fixed.run_dir)
     for name in theirs:
         assert relative_difference(mine[name].double(), theirs[name].double()) <= 1e-9, name

@@ -42,18 +42,20 @@ class Watcher(pl.Callback):
         "validate.batch_size=7",
     ],
 )
-def test_observing_changes_no_bit(train: Callable[..., Any], observer: str) -> None:
-    assert train(*DROPOUT, observer)["weights_sha256"] == train(*DROPOUT)["weights_sha256"]
+def test_observing_changes_no_bit(train: Callable[..., Any], train_once: Callable[..., Any], observer: str) -> None:
+    assert train(*DROPOUT, observer)["weights_sha256"] == train_once(*DROPOUT)["weights_sha256"]
 
 
 @pytest.mark.parametrize(
     "options", [["probe=batch_norm"], ["probe=sharpness", *QUICK_SHARPNESS]], ids=lambda one: one[0]
 )
-def test_a_probe_with_passes_of_its_own_changes_no_bit(train: Callable[..., Any], options: list[str]) -> None:
+def test_a_probe_with_passes_of_its_own_changes_no_bit(
+    train: Callable[..., Any], train_once: Callable[..., Any], options: list[str]
+) -> None:
     net = ["model=cnn", "model.channels=[2,4]", "model.dropout=0.2", "dataset.augment=[flip]", "duration=9it"]
     net += ["batch_norm.group_size=16", "batch.micro_size=16", "ema=1ep"]
     due = f"probe.{options[0].removeprefix('probe=')}.every=2it"
-    assert train(*net, *options, due)["weights_sha256"] == train(*net)["weights_sha256"]
+    assert train(*net, *options, due)["weights_sha256"] == train_once(*net)["weights_sha256"]
 
 
 def test_callbacks_that_draw_random_numbers_change_no_bit(

@@ -66,9 +66,11 @@ def check_same_run(cut: Any, whole: Any) -> None:
 
 @pytest.mark.parametrize("loop", ["lean", "stock"])
 @pytest.mark.parametrize("at", [[1], [6], [7], [8], [13, 14, 15], [20], [3, 3, 9, 19]], ids=str)
-def test_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Path, loop: str, at: list[int]) -> None:
+def test_cut_run_equals_the_whole_one(
+    train: Callable[..., Any], train_once: Callable[..., Any], tmp_path: Path, loop: str, at: list[int]
+) -> None:
     overrides = [*LENGTH, f"trainer.loop={loop}", "validate.every=3it"]
-    check_same_run(train_with_kills(train, tmp_path / "cut", at, overrides), train(*overrides))
+    check_same_run(train_with_kills(train, tmp_path / "cut", at, overrides), train_once(*overrides))
 
 
 @pytest.mark.parametrize("loop", ["lean", "stock"])
@@ -140,12 +142,11 @@ def test_finished_run_does_nothing(train: Callable[..., Any], tmp_path: Path) ->
     ],
 )
 def test_other_config_in_the_same_folder_is_refused(
-    train: Callable[..., Any], tmp_path: Path, change: str, message: str
+    train: Callable[..., Any], train_once: Callable[..., Any], change: str, message: str
 ) -> None:
-    overrides = [f"run_dir={tmp_path}/run", "duration=1ep"]
-    train(*overrides)
+    run = train_once("duration=1ep")
     with pytest.raises(Refused, match=message):
-        train(*overrides, change)
+        train(f"run_dir={run.run_dir}", "duration=1ep", change)
 
 
 def test_folder_of_something_else_is_refused(train: Callable[..., Any], tmp_path: Path) -> None:

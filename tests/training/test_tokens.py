@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from mbtrain.assembly import Assembly, assemble
-from mbtrain.config.compose import composed
 from mbtrain.core.gradient import mean_gradient
 from mbtrain.losses.contract import losses_of
+from tests.composing import composed
 from tests.conftest import QUIET, final_weights, relative_difference, rows
 
 SPLITS = [1, 5, 7, 16, 99]
