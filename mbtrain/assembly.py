@@ -154,7 +154,7 @@ def assemble(
     optimizer = _optimizer(config, model)
     scaled = _scaled(config, model, optimizer, plan)
     step = (model, optimizer, data.train, scaled.scaling)
-    sizes, note = compiled_sizes(config, chosen.get("engine"), plan, cutting.cut, *step)
+    sizes, note = compiled_sizes(config, chosen.get("engine"), plan, *step)
     return Assembly(
         config=config,
         device=device,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,7 +21,7 @@ from mbtrain.probes.contract import needs
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
-from mbtrain.training.compiled import CompiledEngine, Step
+from mbtrain.training.compiled import CompiledEngine
 from mbtrain.training.finite import Gate, NotFinite, unbounded_buffers
 from mbtrain.training.forward import Forward
 from mbtrain.training.halving import Halving
@@ -31,6 +32,7 @@ from mbtrain.training.recorder import Recorder
 from mbtrain.training.replay import Inspector
 from mbtrain.training.seam import Seam
 from mbtrain.training.signals import Signals
+from mbtrain.training.step import Step
 from mbtrain.training.trainer import fit, make_trainer
 from mbtrain.training.update import Update
 from mbtrain.training.validation import Validation
@@ -92,8 +94,9 @@ class Attempt:
             )
             module = self._trained(trainer)
             self._files.finish()
+            # Not as it was before the training: an engine may have given up since.
+            assembly = self._assembly
             result = outcome(self._config, assembly, module, trainer, best, self._signals, keep=self._keep)
-            result["chosen"] |= {"engine": self._folder.chosen()["engine"]}
         self._files.raise_error()
         return result
 
@@ -162,7 +165,7 @@ class Attempt:
             gate=Gate(assembly.model, assembly.optimizer, assembly.ema) if skips else None,
             halving=self._halving() if config["batch"]["micro_size"] == "auto" else None,
             reads=frozenset(names_read(assembly.plan.schedule)),
-            origin={"config": dict(config), "chosen": self._folder.chosen()},
+            origin=lambda: {"config": dict(config), "chosen": self._assembly.chosen()},
         )
 
     def _engine(self) -> CompiledEngine:
@@ -181,7 +184,8 @@ class Attempt:
 
     def _run_eagerly(self) -> None:
         """The code does not trace, and it was not asked to."""
-        self._folder.choose({**self._folder.chosen(), "engine": "eager"})
+        self._assembly = replace(self._assembly, compiled_sizes=())
+        self._folder.choose(self._assembly.chosen())
 
     def _halving(self) -> Halving:
         assembly = self._assembly
@@ -191,7 +195,7 @@ class Attempt:
             assembly.micro_sizes,
             group_size=assembly.bn_group_size,
             splits=assembly.splits,
-            record=lambda: self._folder.choose(assembly.chosen()),
+            record=lambda: self._folder.choose(self._assembly.chosen()),
             tell=self._tell,
         )
 
@@ -212,6 +216,7 @@ class Attempt:
     def _inspector(self, parts: Parts) -> Inspector:
         return Inspector(
             until=self._inspected,
+            goes_on=not self._assembly.compiled_sizes,
             run_dir=self._folder.path,
             forward=Forward(parts.model, parts.loss, parts.groups),
             optimizer=parts.update.optimizer,
@@ -221,6 +226,9 @@ class Attempt:
 
     def _saves(self) -> Any:
         every = self._config["checkpoint"]["every"]
+        if self._inspected and self._assembly.compiled_sizes:
+            # A replay runs eagerly, and not to the same bits: a run that is compiled must not go on from there.
+            return None
         return None if every is None else self._assembly.plan.cadence(Duration.parse(every))
 
     def _keep(self) -> None:

@@ -6,6 +6,7 @@ Most runs here are forked from this process, which has everything imported; one 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ LENGTH = [
     "validate.every=30it",
     "ema=1ep",
 ]
+# Four of the five micro-batches of 3 samples in one graph, the rest in another; the tail of 14 samples runs eagerly.
+BY_PARTS = ["trainer.engine=compiled", "batch.micro_size=3"]
 
 
 @pytest.fixture
@@ -70,10 +73,12 @@ def check_same(whole: Path, cut: Path) -> None:
         assert without_times(rows(whole, name)) == without_times(rows(cut, name))
 
 
-def check_kills(fork: Callable[..., int], choice: list[str], whole: Path, cut: Path, *, seed: int) -> None:
-    """A run that is killed six times at random instants is the run that nobody killed."""
+def check_kills(
+    fork: Callable[..., int], choice: list[str], whole: Path, cut: Path, *, seed: int, num_kills: int = 6
+) -> None:
+    """A run that is killed so often, at random instants, is the run that nobody killed."""
     draw, num_killed = random.Random(seed), 0
-    while num_killed < 6:
+    while num_killed < num_kills:
         child = fork(*choice, f"run_dir={cut}")
         wait_for_growth(child, cut / "iterations.jsonl")
         time.sleep(draw.uniform(0, 0.05))
@@ -83,7 +88,7 @@ def check_kills(fork: Callable[..., int], choice: list[str], whole: Path, cut: P
         assert exit_code(child) == -signal.SIGKILL
         num_killed += 1
     assert exit_code(fork(*choice, f"run_dir={cut}")) == 0
-    assert num_killed >= 3, "the run was over before it could be killed"
+    assert num_killed >= min(3, num_kills), "the run was over before it could be killed"
     check_same(whole, cut)
 
 
@@ -97,6 +102,23 @@ def test_six_kills_at_random_instants_leave_the_run_as_it_would_have_been(
     fork: Callable[..., int], whole: Path, tmp_path: Path
 ) -> None:
     check_kills(fork, [], whole, tmp_path / "cut", seed=1)
+
+
+def test_kills_under_the_stock_loop_leave_the_run_as_it_would_have_been(
+    fork: Callable[..., int], whole: Path, tmp_path: Path
+) -> None:
+    check_kills(fork, ["trainer.loop=stock"], whole, tmp_path / "cut", seed=2, num_kills=3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
+@pytest.mark.parametrize("loop", ["lean", "stock"])
+def test_kills_under_the_compiled_engine_leave_the_run_as_it_would_have_been(
+    fork: Callable[..., int], tmp_path: Path, loop: str
+) -> None:
+    choice, whole = [*BY_PARTS, f"trainer.loop={loop}"], tmp_path / "whole"
+    assert exit_code(fork(*choice, f"run_dir={whole}")) == 0
+    check_kills(fork, choice, whole, tmp_path / "cut", seed=3, num_kills=3)
 
 
 @pytest.mark.slow

@@ -71,18 +71,18 @@ def mean_gradient(
         gradient: Gradient = _gradient_of_sum(values, start, parameters)
         part = values.detach().mean() if num_micro_batches == 1 else values.detach().sum() / guess
         for observe in observers:
-            observe(part_weight, Multiple(gradient, _factor(guess / _nonzero(part_weight), loss_scale)))
+            observe(part_weight, Multiple(gradient, _factor(guess / nonzero(part_weight), loss_scale)))
         total = gradient if not index else _added(total, gradient, in_place=index > 1)
         losses = part if losses is None else losses + part
         weight = weight + part_weight
     assert losses is not None, "a mini-batch has at least one micro-batch"
     if isinstance(weight, float) and weight == guess:
         return MeanGradient(losses, _laid_out(total, parameters), weight)
-    factor = guess / _nonzero(weight)
+    factor = guess / nonzero(weight)
     return MeanGradient(losses * factor, _laid_out(_scaled(total, factor), parameters), weight)
 
 
-def _nonzero(weight: float | Tensor) -> float | Tensor:
+def nonzero(weight: float | Tensor) -> float | Tensor:
     """`weight`, with 1 for 0: a mini-batch in which every token is ignored has loss and gradient 0, not NaN."""
     return torch.where(weight == 0, torch.ones_like(weight), weight) if isinstance(weight, Tensor) else weight
 

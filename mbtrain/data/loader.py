@@ -30,6 +30,14 @@ class Micro(NamedTuple):
     groups: tuple[int, ...]
 
 
+class Part(NamedTuple):
+    """A micro-batch before it is gathered: where its samples lie, what was drawn for them, its BN groups."""
+
+    places: Any
+    draws: dict[str, Tensor]
+    groups: tuple[int, ...]
+
+
 class MiniBatch:
     """One iteration's samples; its micro-batches are gathered one by one, when they are asked for."""
 
@@ -61,19 +69,29 @@ class MiniBatch:
         )
 
     def micro_batches(self) -> Iterator[Micro]:
-        """The parts, in order. What is random is drawn for the whole mini-batch first, so no cut changes it."""
-        draws = None if self._augment is None else self._augment.draw(self.iteration.size, None)
+        """The micro-batches, in order."""
+        for part in self.parts():
+            yield self.read(part)
+
+    def parts(self) -> Iterator[Part]:
+        """What `read` makes them of. What is random is drawn for the whole mini-batch first, so no cut changes it."""
+        draws = {} if self._augment is None else self._augment.draw(self.iteration.size, None)
         for micro, places in zip(self._micro_batches, self._places, strict=True):
-            if self._indices is None:
-                inputs, target = self._gather(places)
-            elif self.num_micro_batches == 1 and isinstance(places, slice):
-                inputs, target = self._gather(self._indices)
-            else:
-                inputs, target = self._gather(self._indices[places])
-            if draws is not None:
-                assert self._augment is not None
-                inputs = self._augment.apply(inputs, {name: values[places] for name, values in draws.items()})
-            yield Micro(inputs, target, micro.groups)
+            mine = {name: values[places] for name, values in draws.items()}
+            yield Part(self._where(places), mine, micro.groups)
+
+    def read(self, part: Part) -> Micro:
+        """Gather a part of this mini-batch, or of another of the run, and augment it."""
+        inputs, target = self._gather(part.places)
+        if self._augment is not None:
+            inputs = self._augment.apply(inputs, part.draws)
+        return Micro(inputs, target, part.groups)
+
+    def _where(self, places: Tensor | slice) -> Tensor | slice:
+        """What to gather, given places in the mini-batch."""
+        if self._indices is None:
+            return places
+        return self._indices if self.num_micro_batches == 1 and isinstance(places, slice) else self._indices[places]
 
     def cut_into(self, micro_batches: Sequence[MicroBatch]) -> "MiniBatch":
         """The same samples, cut in another way."""

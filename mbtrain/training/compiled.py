@@ -1,9 +1,10 @@
-"""A whole iteration as one compiled function: gather, micro-batches, mean gradient, clip, update (`torch.compile`).
+"""The iteration compiled: gather, micro-batches, mean gradient, clip, update (`torch.compile`).
 
-What is compiled is the step that runs eagerly, `mean_gradient` and all, with the optimizer's rule written out in place
+What is compiled is plain torch that runs eagerly too (mbtrain.training.step), the optimizer's rule written out in place
 of torch's fused kernel. Results agree with the eager engine's to rounding, not to the bit; a resumed run agrees with an
-uninterrupted one to the bit, because which engine serves an iteration depends on its mini-batch alone: mini-batches of
-a size in force are compiled, a graph a size, and the ragged tail of an epoch runs eagerly.
+uninterrupted one to the bit, because what serves an iteration depends on its mini-batch alone: one of a size in force
+is compiled, as one graph where it has up to four micro-batches, else as one of four micro-batches, called again and
+again, and one of the update, so that more of them take no longer to compile; the ragged tail of an epoch runs eagerly.
 """
 
 import os
@@ -12,68 +13,31 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mbtrain.core.gradient import mean_gradient
-from mbtrain.data.loader import Cut, Micro, MiniBatch
+from mbtrain.data.loader import MiniBatch
 from mbtrain.data.sources import MemorySource, Source
-from mbtrain.optim.clip import clipped, global_norm
 from mbtrain.optim.written_out import Rule, is_known, rule_of
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
-from mbtrain.training.forward import Forward
 from mbtrain.training.kept import KeptState, kept_generators
+from mbtrain.training.step import Done, Step, StepByParts
 
-# More sizes, or micro-batches in one iteration, than these would compile for longer than they run.
-MOST_SIZES, MOST_MICRO_BATCHES = 8, 16
+Iterate = Callable[[MiniBatch, Tensor], Done]
+
+# More sizes than these would compile for longer than they run.
+MOST_SIZES = 8
+# Of micro-batches in one graph. Eight in one compile for twice as long as four at a time, and gain nothing where the
+# model is not tiny; one at a time costs a call each.
+MOST_IN_ONE_GRAPH = 4
 # `engine=auto` compiles where so many iterations are to come: a cold compile takes about as long as they save.
 WORTH_COMPILING = 100_000
-
-
-class Done(NamedTuple):
-    """What a compiled iteration leaves for its row."""
-
-    loss: Tensor
-    weight: float | Tensor
-    pairs: Sequence[tuple[Tensor, Tensor]]
-    norm: Tensor | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """What an iteration computes with; `iterate` is plain torch, run as it is or compiled."""
-
-    forward: Forward
-    parameters: Sequence[nn.Parameter]
-    optimizer: torch.optim.Optimizer
-    clip_norm: float | None
-
-    def iterate(self, mini_batch: MiniBatch, rule: Rule, lr: Tensor) -> Done:
-        """Mean gradient of the mini-batch, clip, and `rule` in place with the learning rate `lr` (0-d)."""
-        pairs: list[tuple[Tensor, Tensor]] = []
-
-        def evaluate(micro: Micro) -> tuple[Tensor, Tensor | None]:
-            output, values, weights = self.forward(micro)
-            pairs.append((output.detach(), micro.target))
-            return values, weights
-
-        result = mean_gradient(
-            mini_batch.micro_batches(), evaluate, self.parameters, num_micro_batches=mini_batch.num_micro_batches
-        )
-        gradient, norm = result.gradient, None
-        with torch.no_grad():
-            if self.clip_norm is not None:
-                norm = global_norm(gradient)
-                gradient = clipped(gradient, self.clip_norm, norm)
-            rule(gradient, lr)
-        return Done(result.loss, result.weight, pairs, norm)
 
 
 class CompiledEngine:
@@ -96,7 +60,7 @@ class CompiledEngine:
         self._goes_on = goes_on
         self._step, self._sizes, self._example, self._tell = step, tuple(sizes), example, tell
         self._gives_up = gives_up
-        self._compiled: dict[int, Callable[[Tensor, Tensor], Done]] = {}
+        self._compiled: dict[int, Iterate] = {}
         one = step.parameters[0]
         self._lr = torch.zeros((), dtype=one.dtype, device=one.device)
 
@@ -107,7 +71,7 @@ class CompiledEngine:
     def __call__(self, mini_batch: MiniBatch, lr: float) -> Done:
         """Run one iteration, update included."""
         self._lr.fill_(lr)
-        return self._compiled[mini_batch.iteration.size](mini_batch.indices, self._lr)
+        return self._compiled[mini_batch.iteration.size](mini_batch, self._lr)
 
     def warm_up(self) -> None:
         """Compile for every size by running it once, everything put back; raises Refused where the code won't trace."""
@@ -117,18 +81,26 @@ class CompiledEngine:
         # After `rule_of`, which makes the optimizer's state: the tensors that are compiled in are those put back.
         kept = KeptState(self._step.forward.model, self._step.optimizer, None)
         with _switches(), kept_generators(self._lr.device):
-            for size in self._sizes:
-                example = self._example(size)
-                self._compiled[size] = compiled = _compiled(self._step, rule, example)
-                try:
-                    compiled(example.indices, self._lr)
-                except Exception as error:
-                    self._compiled.clear()
-                    self._refuse(error)
-                    break
+            try:
+                self._compile(rule)
+            except Exception as error:
+                self._compiled.clear()
+                self._refuse(error)
         kept.put_back()
         if self._compiled:
             self._tell(f"compiled in {time.perf_counter() - start:.1f} s")
+
+    def _compile(self, rule: Rule) -> None:
+        by_parts: Iterate | None = None
+        for size in self._sizes:
+            example = self._example(size)
+            if example.num_micro_batches <= MOST_IN_ONE_GRAPH:
+                iterate = _whole(self._step, rule, example)
+            else:
+                # The same for all sizes: their micro-batches are alike.
+                iterate = by_parts = by_parts or _by_parts(self._step, rule, example)
+            self._compiled[size] = iterate
+            iterate(example, self._lr)
 
     def _refuse(self, error: Exception) -> None:
         reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
@@ -140,14 +112,26 @@ class CompiledEngine:
         self._tell(f"trainer.engine=auto: eager, torch.compile does not take this run ({reason})")
 
 
-def _compiled(step: Step, rule: Rule, example: MiniBatch) -> Callable[[Tensor, Tensor], Done]:
+def _whole(step: Step, rule: Rule, example: MiniBatch) -> Iterate:
     """One graph, for mini-batches cut like `example`."""
 
     def iterate(indices: Tensor, lr: Tensor) -> Done:
         return step.iterate(example.of(indices), rule, lr)
 
+    compiled = _compiled(iterate)
+    return lambda mini_batch, lr: compiled(mini_batch.indices, lr)
+
+
+def _by_parts(step: Step, rule: Rule, example: MiniBatch) -> Iterate:
+    """A graph that adds micro-batches up (another where a ragged rest is left), and one for the update."""
+    return StepByParts(step, rule, example, at_once=MOST_IN_ONE_GRAPH, prepare=_compiled).iterate
+
+
+def _compiled(function: Any) -> Any:
     # Static shapes: with dynamic ones the graph that serves a size would depend on the sizes before it.
-    return torch.compile(iterate, fullgraph=True, dynamic=False)
+    return torch.compile(  # pyright: ignore[reportCallIssue] (isolate_recompiles is in no overload of torch 2.13)
+        function, fullgraph=True, dynamic=False, isolate_recompiles=True
+    )
 
 
 @contextmanager
@@ -174,7 +158,6 @@ def compiled_sizes(
     config: Mapping[str, Any],
     chosen: str | None,
     plan: RunPlan,
-    cut: Cut,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     source: Source,
@@ -188,12 +171,10 @@ def compiled_sizes(
     if wanted == "eager" or (wanted == "auto" and plan.num_iterations < WORTH_COMPILING):
         return (), " (eager: too short to pay for compiling)" if wanted == "auto" else ""
     sizes = tuple(sorted({min(size, plan.num_samples) for _, size in plan.batch_sizes.steps}))
-    most = max(len(cut(size)) for size in sizes)
     reasons = {
         "its batch sizes are not known ahead": not plan.is_counted,
         f"{len(sizes)} batch sizes would be compiled each, {MOST_SIZES} is the most": len(sizes) > MOST_SIZES,
         "scaling moves the optimizer's options with the batch size": scaling.is_on and len(sizes) > 1,
-        f"{most} micro-batches take too long to compile, {MOST_MICRO_BATCHES} is the most": most > MOST_MICRO_BATCHES,
         "the data are not in memory": not isinstance(source, MemorySource),
         "only SGD and AdamW are written out": not is_known(optimizer),
         **_obstacles(config, model),

@@ -54,8 +54,8 @@ class Parts:
     halving: Halving | None = None
     # The columns that the batch schedule reads, none where it reads none.
     reads: frozenset[str] = frozenset()
-    # Kept in every checkpoint: the config, and what was chosen by the program.
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    # Kept in every checkpoint: the config, and what was chosen by the program so far.
+    origin: Callable[[], Mapping[str, Any]] = dict
 
 
 def is_ours(callback: pl.Callback) -> bool:
@@ -275,7 +275,7 @@ class MiniBatchModule(pl.LightningModule):
             "ema": None if ema is None else ema.average,
             "scaling": self.parts.scaled.history,
             "probes": memory(self.parts.probes),
-            **self.parts.origin,
+            **self.parts.origin(),
         }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:

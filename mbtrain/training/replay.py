@@ -25,20 +25,23 @@ SHOWN = 8
 class Inspector:
     """Stops the run before the first update that brings a number which is not finite, and says where it comes from.
 
-    It looks until iteration `until`; a run that passes it (CUDA without trainer.deterministic=true) just goes on.
+    It looks until iteration `until`; a run that passes it (CUDA without trainer.deterministic=true) just goes on, where
+    it `goes_on`: one whose iterations are compiled does not, because a replay is eager and leaves other bits.
     """
 
     def __init__(
         self,
         *,
         until: int,
+        goes_on: bool,
         run_dir: Path,
         forward: Forward,
         optimizer: torch.optim.Optimizer,
         seed: int,
         ids_of: Callable[[Iteration], Sequence[int]],
     ) -> None:
-        self._until, self._run_dir, self._forward, self._model = until, run_dir, forward, forward.model
+        self._until, self._goes_on = until, goes_on
+        self._run_dir, self._forward, self._model = run_dir, forward, forward.model
         self._optimizer, self._seed, self._ids_of = optimizer, seed, ids_of
         self._named = {name: one for name, one in self._model.named_parameters() if one.requires_grad}
         self._unbounded = unbounded_buffers(self._model)
@@ -70,6 +73,11 @@ class Inspector:
             for one, before in zip(self._named.values(), self._weights, strict=True):
                 one.copy_(before)
             raise self._failed("the update", layers, mini_batch)
+        if mini_batch.iteration.index + 1 == self._until and not self._goes_on:
+            raise Failed(
+                f"numbers were not finite by iteration {self._until:,}, compiled, and are where the same iterations "
+                "run eagerly: set trainer.engine=eager, or lower optimizer.lr"
+            )
 
     def _state_of(self, parameter: Tensor) -> list[Tensor]:
         return [one for one in self._optimizer.state.get(parameter, {}).values() if isinstance(one, Tensor)]

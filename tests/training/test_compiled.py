@@ -8,29 +8,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
 from mbtrain.training import compiled
+from mbtrain.training.checkpoint import newest
+from mbtrain.training.sealed import read_sealed
 from tests.conftest import QUIET, final_weights, relative_difference, rows, without_times
 from tests.training.test_resume import check_same_run, train_with_kills
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler"),
-]
+pytestmark = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
 LENGTH = ["duration=2ep", "batch.size=200", "trainer.engine=compiled"]  # 7 iterations an epoch, the last of 94
 # Dropout, clipping, averaged weights, AdamW: all that draws or remembers.
 DRAWS = ["model.dropout=0.3", "optimizer=adamw", "optimizer.lr=1e-3", "optimizer.clip_norm=1", "ema=1ep"]
-GHOSTS = ["model=cnn", "model.channels=[4,8]", "batch.micro_size=64", "batch_norm.group_size=16", "optimizer.lr=0.02"]
+# Six micro-batches of 32 samples and one of 8: a graph for four of them, one for the rest, one for the update.
+GHOSTS = ["model=cnn", "model.channels=[4]", "batch.micro_size=32", "batch_norm.group_size=16", "optimizer.lr=0.02"]
+GHOSTS += ["model.dropout=0.3", "optimizer.clip_norm=1", "dataset.augment=[flip,crop]"]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [["batch.micro_size=70", *DRAWS], [*GHOSTS, "dataset.augment=[flip,crop]"]],
-    ids=["draws", "ghosts"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["batch.micro_size=100", *DRAWS], GHOSTS], ids=["one graph", "by parts"])
 def test_agrees_with_the_eager_engine(train: Callable[..., Any], options: list[str]) -> None:
     graph = train(*LENGTH, "trainer.precision=64-true", *options)
     eager = train(*LENGTH, "trainer.precision=64-true", *options, "trainer.engine=eager")
@@ -42,11 +42,13 @@ def test_agrees_with_the_eager_engine(train: Callable[..., Any], options: list[s
         assert mine == pytest.approx(other, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_a_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Path) -> None:
     options = [*LENGTH, *DRAWS, "checkpoint.every=2it", "validate.every=3it"]
     check_same_run(train_with_kills(train, tmp_path / "cut", [1, 6, 9], options), train(*options))
 
 
+@pytest.mark.slow
 def test_a_new_process_with_an_empty_cache_goes_on_to_the_same_bit(train: Callable[..., Any], tmp_path: Path) -> None:
     whole, cut = train(*LENGTH, *DRAWS), tmp_path / "cut"
     train(*LENGTH, *DRAWS, "duration=5it", f"run_dir={cut}")
@@ -63,13 +65,40 @@ def test_a_new_process_with_an_empty_cache_goes_on_to_the_same_bit(train: Callab
         (["probe=gradient_norm"], "probes look at gradients"),
         (["nonfinite=skip"], "nonfinite=skip takes updates back"),
         (["dataset.workers=0"], "the data are not in memory"),
-        (["batch.micro_size=5"], "40 micro-batches take too long to compile, 16 is the most"),
     ],
     ids=str,
 )
 def test_refuses_with_a_reason_what_it_does_not_do(train: Callable[..., Any], options: list[str], reason: str) -> None:
     with pytest.raises(Refused, match=f"trainer.engine=compiled: {reason}: set trainer.engine=eager"):
         train(*LENGTH, *options)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled engine without the compiler, which takes seconds."""
+    monkeypatch.setattr(compiled, "_compiled", lambda function: function)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_bad_number_is_traced_by_an_eager_replay(train: Callable[..., Any], tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).normal(size=(64, 3)), np.zeros((64, 1))
+    y[7] = 1e38  # its square overflows
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    data = ["dataset=arrays", f"dataset.path={tmp_path}/data.npz", "dataset.val_fraction=0.0", "loss=mse"]
+    with pytest.raises(Failed, match="from samples 7 of the training set"):
+        train(*data, "trainer.engine=compiled", "batch.size=16", "duration=2ep")
+
+
+def test_bad_number_that_an_eager_replay_does_not_bring_ends_the_run(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(iterate: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given: iterate(*given)._replace(loss=torch.tensor(float("nan")))
+
+    monkeypatch.setattr(compiled, "_compiled", spoilt)
+    with pytest.raises(Failed, match="are where the same iterations run eagerly: set trainer.engine=eager"):
+        train("trainer.engine=compiled", "duration=2it", "checkpoint.every=1it", f"run_dir={tmp_path}/run")
+    assert not list((tmp_path / "run" / "checkpoints").glob("iteration-*"))
 
 
 def test_auto_is_eager_where_the_run_is_short_and_says_so(train: Callable[..., Any], capsys: Any) -> None:
@@ -90,6 +119,7 @@ class Untraceable(torch.nn.Module):
         return y if y.sum().item() > 0 else y + 0
 
 
+@pytest.mark.slow
 def test_code_that_does_not_trace_is_refused_where_compiling_was_asked_for_and_eager_where_it_was_not(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -101,21 +131,19 @@ def test_code_that_does_not_trace_is_refused_where_compiling_was_asked_for_and_e
     assert (
         run["chosen"]["engine"] == "eager" and "eager, torch.compile does not take this run" in capsys.readouterr().err
     )
+    assert read_sealed(newest(run.run_dir / "checkpoints")[0])["mbtrain"]["chosen"]["engine"] == "eager"
     assert run["weights_sha256"] == train("trainer.engine=eager", *own)["weights_sha256"]
 
 
 def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def plain(step: Any, rule: Any, example: Any) -> Callable[..., Any]:
-        return lambda indices, lr: step.iterate(example.of(indices), rule, lr)
-
     def untraced(*_: Any) -> Callable[..., Any]:
         raise RuntimeError("does not trace here")
 
     monkeypatch.setattr(compiled, "WORTH_COMPILING", 1)
     own = ["trainer.engine=auto", "batch.size=200", f"run_dir={tmp_path}/run"]
-    monkeypatch.setattr(compiled, "_compiled", plain)
+    monkeypatch.setattr(compiled, "_compiled", lambda function: function)
     assert train(*own, "duration=3it")["chosen"]["engine"] == "compiled"
     monkeypatch.setattr(compiled, "_compiled", lambda *_: untraced)
     with pytest.raises(Refused, match="does not trace here.: start a new run"):
