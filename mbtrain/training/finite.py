@@ -29,7 +29,7 @@ def are_finite(tensors: Iterable[Tensor | None]) -> Tensor:
         return torch.tensor(True)
     # The largest absolute value: a sum could overflow where no number does.
     largest = torch._foreach_norm(floats, float("inf"))  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack([one.isfinite().to(floats[0].device) for one in largest]).all()
+    return torch.stack([one.to(floats[0].device) for one in largest]).isfinite().all()
 
 
 def unbounded_buffers(model: nn.Module) -> frozenset[str]:

@@ -21,9 +21,11 @@ class ClassScores:
     def per_iteration(self, pairs: Pairs, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """(sums, counts) of each score for iterations of `sizes` targets, from all their outputs and targets."""
         ignored = ignored_in(pairs[0][1], self._ignore_index)
-        target = torch.cat([target.reshape(-1) for _, target in pairs])
-        if len({output.shape[1:] for output, _ in pairs}) == 1 and pairs[0][0].dim() == 2:
-            guess = torch.cat([output for output, _ in pairs]).argmax(1).reshape(-1)
+        # A view of each of 64 tensors costs more than what is computed of them all.
+        is_flat = pairs[0][1].dim() == 1
+        target = torch.cat([target if is_flat else target.reshape(-1) for _, target in pairs])
+        if pairs[0][0].dim() == 2 and len({output.shape[1] for output, _ in pairs}) == 1:
+            guess = torch.cat([output for output, _ in pairs]).argmax(1)
         else:
             guess = torch.cat([output.argmax(1).reshape(-1) for output, _ in pairs])
         is_valid = None if ignored is None else target != ignored
