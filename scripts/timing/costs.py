@@ -67,7 +67,7 @@ def _differences(pairs: Sequence[Pair], count: int) -> list[float]:
 def _wandb(folder: Path, way: Way, samples: int | None) -> dict[str, float]:
     """CPU microseconds a row of a run without a tracker and of wandb, offline, in its process beside."""
     way.tell("wandb, offline")
-    case, rows = _cut(CASES["tiny32"], samples), ROWS if samples is None else (50, 250)
+    case, rows = _cut(CASES["tiny32"], samples), ROWS if samples is None else (1_000, 4_000)
     cpu = {}
     for name, tracker in {"run": ("tracker=none",), "both": ("tracker=wandb", "tracker.wandb.mode=offline")}.items():
         few, many = (
