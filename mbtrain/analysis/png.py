@@ -80,6 +80,9 @@ def _dots(chart: Dots, axes: Axes) -> None:
     axes.invert_yaxis()
     if chart.is_x_log:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        ticks = log_ticks(*axes.get_xlim())
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.grid(axis="x", alpha=0.3)
 
 

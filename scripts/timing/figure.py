@@ -30,9 +30,9 @@ def drawn(loops: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def _chart(case: str, peers: Mapping[str, Any]) -> Dots:
     rows = [_row(name, peers[name]["cpu"]) for name in PEERS if name in peers]
-    title = f"{CASES[case]}: CPU time of an iteration, over the loop written by hand (a)"
+    title = f"{CASES[case]}: CPU time of an iteration, in times (a)"
     return Dots(
-        f"performance-{case}", title, "times (a); dots are rounds, the bar their quartiles", rows, is_x_log=True
+        f"performance-{case}", title, "times the loop written by hand (a); small dots are rounds", rows, is_x_log=True
     )
 
 
