@@ -8,6 +8,7 @@ again, and one of the update, so that more of them take no longer to compile; th
 """
 
 import os
+import re
 import shutil
 import time
 import warnings
@@ -23,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mbtrain.data.loader import MiniBatch
 from mbtrain.data.sources import MemorySource, Source
 from mbtrain.optim.written_out import Rule, is_known, rule_of
+from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
@@ -38,6 +40,11 @@ MOST_SIZES = 8
 MOST_IN_ONE_GRAPH = 4
 # `engine=auto` compiles where so many iterations are to come: a cold compile takes about as long as they save.
 WORTH_COMPILING = 100_000
+
+
+# Names by which Dynamo speaks of what the functions below hold, and of modules.
+_OURS = re.compile(r"(?:dict\(|type\()*(?:self|step|rule|example)\b")
+_FIXED_GLOBALS = ("G['__import_torch_", "G['__import_mbtrain_", "G['__builtins_", "G['___unnamed_scope_")
 
 
 class CompiledEngine:
@@ -71,10 +78,18 @@ class CompiledEngine:
     def __call__(self, mini_batch: MiniBatch, lr: float) -> Done:
         """Run one iteration, update included."""
         self._lr.fill_(lr)
-        return self._compiled[mini_batch.iteration.size](mini_batch, self._lr)
+        try:
+            return self._compiled[mini_batch.iteration.size](mini_batch, self._lr)
+        except Exception as error:
+            if type(error).__module__ != "torch._dynamo.exc":
+                raise
+            raise Failed(
+                f"iteration {mini_batch.iteration.index + 1:,}: the model's code does something else than when it was "
+                f"compiled ({_in_short(error)}): start a new run with trainer.engine=eager"
+            ) from error
 
     def warm_up(self) -> None:
-        """Compile for every size by running it once, everything put back; raises Refused where the code won't trace."""
+        """Compile for every size by running it, everything put back; raises Refused where the code won't trace."""
         cache, start = _cache(), time.perf_counter()
         self._tell(f"compiling the iteration: up to some minutes the first time, seconds from {cache} after that")
         rule = rule_of(self._step.optimizer, self._step.parameters)
@@ -91,6 +106,8 @@ class CompiledEngine:
             self._tell(f"compiled in {time.perf_counter() - start:.1f} s")
 
     def _compile(self, rule: Rule) -> None:
+        import torch._dynamo.config as dynamo
+
         by_parts: Iterate | None = None
         for size in self._sizes:
             example = self._example(size)
@@ -101,15 +118,22 @@ class CompiledEngine:
                 iterate = by_parts = by_parts or _by_parts(self._step, rule, example)
             self._compiled[size] = iterate
             iterate(example, self._lr)
+            # Code that would be traced again each time, such as a model that counts its calls, shows here.
+            with dynamo.patch(error_on_recompile=True):
+                iterate(example, self._lr)
 
     def _refuse(self, error: Exception) -> None:
-        reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
+        reason = _in_short(error)
         if self._gives_up is None:
             raise Refused(
                 f"trainer.engine=compiled: torch.compile does not take this run ({reason}): {_cure(self._goes_on)}"
             ) from error
         self._gives_up()
         self._tell(f"trainer.engine=auto: eager, torch.compile does not take this run ({reason})")
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
 
 
 def _whole(step: Step, rule: Rule, example: MiniBatch) -> Iterate:
@@ -128,10 +152,26 @@ def _by_parts(step: Step, rule: Rule, example: MiniBatch) -> Iterate:
 
 
 def _compiled(function: Any) -> Any:
-    # Static shapes: with dynamic ones the graph that serves a size would depend on the sizes before it.
     return torch.compile(  # pyright: ignore[reportCallIssue] (isolate_recompiles is in no overload of torch 2.13)
-        function, fullgraph=True, dynamic=False, isolate_recompiles=True
+        function, fullgraph=True, isolate_recompiles=True, options={"guard_filter_fn": _guarded}
     )
+
+
+def _guarded(entries: Sequence[Any]) -> list[bool]:
+    """Which of all that the traced code has read is looked at again at each call.
+
+    That is what it is called with, and what a model or loss of the user's may change while it runs. What is ours or
+    torch's own does not change: to look at that too takes a sixth of a small model's iteration.
+    """
+    return [_may_change(one) for one in entries]
+
+
+def _may_change(entry: Any) -> bool:
+    if entry.is_global:
+        return not entry.name.startswith(_FIXED_GLOBALS)
+    if ".forward.model" in entry.name or ".forward.loss" in entry.name:
+        return not entry.orig_guard.source.is_unspecialized_builtin_nn_module()
+    return _OURS.match(entry.name) is None
 
 
 @contextmanager
@@ -141,7 +181,13 @@ def _switches() -> Iterator[None]:
     import torch._inductor.config as inductor
 
     with (
-        dynamo.patch(trace_autograd_ops=True, recompile_limit=MOST_SIZES + 1),
+        # Static shapes: with dynamic ones the graph that serves a size would depend on the sizes before it.
+        dynamo.patch(
+            trace_autograd_ops=True,
+            automatic_dynamic_shapes=False,
+            assume_static_by_default=True,
+            recompile_limit=MOST_SIZES + 1,
+        ),
         inductor.patch(fallback_random=True),
         warnings.catch_warnings(action="ignore"),
     ):

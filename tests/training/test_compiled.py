@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from mbtrain.plan.refused import Refused
 from mbtrain.training import compiled
 from mbtrain.training.checkpoint import newest
 from mbtrain.training.sealed import read_sealed
+from mbtrain.training.update import Update
 from tests.conftest import QUIET, final_weights, relative_difference, rows, without_times
 from tests.training.test_resume import check_same_run, train_with_kills
 
@@ -133,6 +134,41 @@ def test_code_that_does_not_trace_is_refused_where_compiling_was_asked_for_and_e
     )
     assert read_sealed(newest(run.run_dir / "checkpoints")[0])["mbtrain"]["chosen"]["engine"] == "eager"
     assert run["weights_sha256"] == train("trainer.engine=eager", *own)["weights_sha256"]
+
+
+class Changing(torch.nn.Module):
+    """Multiplies by a factor that is another each time, or when somebody sets it."""
+
+    made: ClassVar[list["Changing"]] = []
+
+    def __init__(self, num_outputs: int, grows: bool) -> None:
+        super().__init__()
+        self.linear, self.grows, self.factor = torch.nn.Linear(64, num_outputs), grows, 1.0
+        self.made.append(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.grows:
+            self.factor += 1.0
+        return self.linear(x.flatten(1)) * self.factor
+
+
+@pytest.mark.slow
+def test_model_that_changes_is_refused_where_that_shows_at_once_and_fails_in_one_line_later(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [f"model._target_={__name__}.Changing", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
+    own += ["trainer.engine=compiled"]
+    with pytest.raises(Refused, match="torch.compile does not take this run"):
+        train(*own, "+model.grows=true")
+    note = Update.note
+
+    def changed(self: Update, **options: Any) -> None:
+        note(self, **options)
+        Changing.made[-1].factor = 2.0
+
+    monkeypatch.setattr(Update, "note", changed)
+    with pytest.raises(Failed, match="iteration 2: the model's code does something else than when it was compiled"):
+        train(*own, "+model.grows=false")
 
 
 def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
