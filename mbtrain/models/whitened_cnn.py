@@ -18,6 +18,8 @@ CHUNK_SIZE = 512
 class WhitenedCnn(nn.Module):
     """Patches of 2x2 pixels are whitened by weights that stay; blocks of two convolutions with batch norm follow.
 
+    `stride` is the way from a patch to the next: 2 keeps all there is to see in a quarter of the positions.
+
     Each block is a 3x3 convolution, 2x2 pooling, batch norm, GELU, then convolution, batch norm, GELU; what is left
     of the image is pooled to its largest value and a linear layer gives the outputs, `scale` times smaller than it
     would. A convolution starts as the identity on as many channels as it has in common with its input. In evaluation a
@@ -30,17 +32,19 @@ class WhitenedCnn(nn.Module):
         input_shape: Sequence[int],
         num_outputs: int,
         widths: Sequence[int] = (64, 256, 256),
+        stride: int = 1,
         scale: float = 1 / 9,
         mirrored: bool = False,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3 or min(input_shape[1:]) <= 2 ** len(widths):
+        smallest = stride * (2 ** len(widths) - 1) + 2
+        if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
             raise Refused(
-                f"model=whitened_cnn with {len(widths)} blocks needs images [channels, height, width] of more than "
-                f"{2 ** len(widths)} pixels, the data's shape is {list(input_shape)}: model=mlp takes any"
+                f"model=whitened_cnn with {len(widths)} blocks needs images [channels, height, width] of at least "
+                f"{smallest} pixels, the data's shape is {list(input_shape)}: model=mlp takes any"
             )
         patch = 4 * input_shape[0]
-        self.whitening = nn.Conv2d(input_shape[0], 2 * patch, 2)
+        self.whitening = nn.Conv2d(input_shape[0], 2 * patch, 2, stride=stride)
         self.whitening.weight.requires_grad_(False)
         before, blocks = 2 * patch, list[nn.Module]()
         for width in widths:

@@ -34,9 +34,11 @@ def test_images_of_any_size_give_an_output_a_class(shape: tuple[int, ...]) -> No
     assert tiny(input_shape=shape)(torch.randn(2, *shape)).shape == (2, 10)
 
 
-def test_images_too_small_for_its_blocks_are_refused() -> None:
-    with pytest.raises(Refused, match="2 blocks needs images .* more than 4 pixels, the data's shape is .1, 4, 9."):
-        tiny(input_shape=(1, 4, 9))
+@pytest.mark.parametrize(("stride", "smallest"), [(1, 5), (2, 8)])
+def test_images_too_small_for_its_blocks_are_refused(stride: int, smallest: int) -> None:
+    assert tiny(input_shape=(1, smallest, 9), stride=stride)(torch.randn(2, 1, smallest, 9)).shape == (2, 10)
+    with pytest.raises(Refused, match=f"2 blocks needs images .* at least {smallest} pixels, the data's shape is"):
+        tiny(input_shape=(1, smallest - 1, 9), stride=stride)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
