@@ -89,9 +89,15 @@ class Assembly:
 
     def chosen(self) -> dict[str, Any]:
         """What the program chose, and a resume uses again; result.json tells it too."""
-        engine = "compiled" if self.compiled_sizes else "eager"
         searched = {} if self.micro_sizes is None else self.micro_sizes.as_chosen()
-        return {"threads": self.threads, "engine": engine} | searched
+        return {"threads": self.threads, "engine": self.engine} | searched
+
+    @property
+    def engine(self) -> str:
+        """What runs the iterations: eager, compiled or captured."""
+        if not self.compiled_sizes:
+            return "eager"
+        return "captured" if self.config["trainer"]["engine"] == "captured" else "compiled"
 
     @property
     def lines(self) -> tuple[str, ...]:

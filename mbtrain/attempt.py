@@ -179,8 +179,15 @@ class Attempt:
         # Not where iterations are compiled already: the rest of the run would differ from an uninterrupted one.
         may_give_up = self._config["trainer"]["engine"] == "auto" and self._start is None
         gives_up = self._run_eagerly if may_give_up else None
-        goes_on = self._start is not None
-        return CompiledEngine(step, assembly.compiled_sizes, self._loader.first, self._tell, gives_up, goes_on=goes_on)
+        return CompiledEngine(
+            step,
+            assembly.compiled_sizes,
+            self._loader.first,
+            self._tell,
+            gives_up,
+            goes_on=self._start is not None,
+            is_captured=assembly.engine == "captured",
+        )
 
     def _run_eagerly(self) -> None:
         """The code does not trace, and it was not asked to."""

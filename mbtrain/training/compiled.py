@@ -28,6 +28,7 @@ from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
+from mbtrain.training.captured import Captured
 from mbtrain.training.kept import KeptState, kept_generators
 from mbtrain.training.step import Done, Step, StepByParts
 
@@ -59,12 +60,13 @@ class CompiledEngine:
         gives_up: Callable[[], None] | None = None,
         *,
         goes_on: bool = False,
+        is_captured: bool = False,
     ) -> None:
         """`gives_up` is told where the code does not trace and the run goes on eagerly; None: then it is refused.
 
-        `goes_on` says that the run was compiled so far.
+        `goes_on` says that the run was compiled so far; `is_captured`, that a CUDA graph replays what was compiled.
         """
-        self._goes_on = goes_on
+        self._goes_on, self._is_captured = goes_on, is_captured
         self._step, self._sizes, self._example, self._tell = step, tuple(sizes), example, tell
         self._gives_up = gives_up
         self._compiled: dict[int, Iterate] = {}
@@ -121,12 +123,15 @@ class CompiledEngine:
             # Code that would be traced again each time, such as a model that counts its calls, shows here.
             with dynamo.patch(error_on_recompile=True):
                 iterate(example, self._lr)
+            if self._is_captured:
+                self._compiled[size] = Captured(iterate, example, self._lr)
 
     def _refuse(self, error: Exception) -> None:
         reason = _in_short(error)
         if self._gives_up is None:
+            engine = "captured" if self._is_captured else "compiled"
             raise Refused(
-                f"trainer.engine=compiled: torch.compile does not take this run ({reason}): {_cure(self._goes_on)}"
+                f"trainer.engine={engine}: torch.compile does not take this run ({reason}): {_cure(self._goes_on)}"
             ) from error
         self._gives_up()
         self._tell(f"trainer.engine=auto: eager, torch.compile does not take this run ({reason})")
@@ -223,14 +228,20 @@ def compiled_sizes(
         "scaling moves the optimizer's options with the batch size": scaling.is_on and len(sizes) > 1,
         "the data are not in memory": not isinstance(source, MemorySource),
         "only SGD and AdamW are written out": not is_known(optimizer),
+        "a CUDA graph needs a GPU": wanted == "captured" and not is_on_gpu(model),
         **_obstacles(config, model),
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     if reason is None:
-        return sizes, " (compiled)"
+        return sizes, f" ({wanted})" if wanted == "captured" else " (compiled)"
     if wanted == "auto":
         return (), f" (eager: {reason})"
-    raise Refused(f"trainer.engine=compiled: {reason}: {_cure(chosen == 'compiled')}")
+    raise Refused(f"trainer.engine={wanted}: {reason}: {_cure(chosen == wanted)}")
+
+
+def is_on_gpu(model: nn.Module) -> bool:
+    """Whether the model's weights lie on a GPU."""
+    return next(model.parameters()).device.type == "cuda"
 
 
 def _cure(goes_on: bool) -> str:

@@ -92,8 +92,7 @@ class Recorder:
             for name, value in extra.items():
                 self._extra.setdefault(name, []).append((len(self._heads) - 1, value))
         if len(self._heads) == 1:
-            held = sum(output.numel() * output.element_size() for output, _ in pairs)
-            self._limit = max(1, min(BLOCK_ITERATIONS, BLOCK_BYTES // max(held, 1)))
+            self._limit = most_iterations(pairs)
 
     def write_epoch(self, head: Mapping[str, Any], results: Mapping[str, float], *, ends_epoch: bool) -> None:
         """Write a row of epochs.jsonl: the means of the epoch so far and the results of a validation."""
@@ -232,6 +231,12 @@ class Recorder:
         if not all(columns.get("are_weights_finite", ())):
             raise NotFinite("weights are", heads[-1][0].index + 1)
         return rows
+
+
+def most_iterations(pairs: Sequence[tuple[Tensor, Tensor]]) -> int:
+    """Of a block whose iterations leave such outputs and targets."""
+    held = sum(output.numel() * output.element_size() for output, _ in pairs)
+    return max(1, min(BLOCK_ITERATIONS, BLOCK_BYTES // max(held, 1)))
 
 
 def _to_host(columns: Mapping[str, Tensor]) -> Callable[[], dict[str, list[float]]]:

@@ -1,0 +1,77 @@
+"""A compiled iteration captured as a CUDA graph: one launch replays it, however many kernels it holds.
+
+What a replay reads and writes stays where it is: weights and state do anyway, the mini-batch's indices and the learning
+rate are copied there before, and what is left for the row goes into a ring on the device, whose turns a counter on the
+device takes. Nothing waits for the device. The order of the stream keeps a place of the ring until the recorder has
+stacked it: it never holds more iterations than the ring has places.
+
+Not yet run on a GPU: the tests replay by calling again.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mbtrain.data.loader import MiniBatch
+from mbtrain.training.recorder import most_iterations
+from mbtrain.training.step import Done
+
+NUM_WARM_UPS = 3
+
+
+class Captured:
+    """`iterate` for mini-batches cut like `example`, with the learning rate in `lr` (0-d, on the device)."""
+
+    def __init__(self, iterate: Callable[[MiniBatch, Tensor], Done], example: MiniBatch, lr: Tensor) -> None:
+        self._indices = example.indices.clone()
+        self._mini_batch, self._iterate, self._lr = example.of(self._indices), iterate, lr
+        left = iterate(self._mini_batch, lr)
+        self._weight = left.weight
+        self._size = most_iterations(left.pairs) + 1
+        self._rings = [one.new_zeros(self._size, *one.shape) for one in _tensors(left)]
+        self._place, self._next = torch.zeros(1, dtype=torch.long, device=example.device), 0
+        self._replay = capture(self._run)
+        # A capture runs nothing, what went before it did.
+        self._place.zero_()
+
+    def __call__(self, mini_batch: MiniBatch, lr: Tensor) -> Done:
+        """One iteration, update included; what it leaves are views into the ring."""
+        self._indices.copy_(mini_batch.indices)
+        self._replay()
+        place, self._next = self._next, (self._next + 1) % self._size
+        return self._done([ring[place] for ring in self._rings])
+
+    @torch.no_grad()
+    def _run(self) -> None:
+        with torch.enable_grad():
+            left = self._iterate(self._mini_batch, self._lr)
+        for ring, one in zip(self._rings, _tensors(left), strict=True):
+            ring.index_copy_(0, self._place, one.detach()[None])
+        self._place.add_(1).remainder_(self._size)
+
+    def _done(self, left: list[Tensor]) -> Done:
+        loss = left.pop(0)
+        weight = left.pop(0) if isinstance(self._weight, Tensor) else self._weight
+        norm = left.pop() if len(left) % 2 else None
+        return Done(loss, weight, list(zip(left[::2], left[1::2], strict=True)), norm)
+
+
+def _tensors(done: Done) -> list[Tensor]:
+    weight = [done.weight] if isinstance(done.weight, Tensor) else []
+    norm = [] if done.norm is None else [done.norm]
+    return [done.loss, *weight, *(one for pair in done.pairs for one in pair), *norm]
+
+
+def capture(run: Callable[[], None]) -> Callable[[], None]:
+    """What replays `run`, captured after warm-up on a stream of its own, as torch.cuda.graph asks for."""
+    current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    aside.wait_stream(current)
+    with torch.cuda.stream(aside):
+        for _ in range(NUM_WARM_UPS):
+            run()
+    current.wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
