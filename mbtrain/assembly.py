@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,6 +21,7 @@ from mbtrain.data.loader import Batches, Cut, Loader, Order
 from mbtrain.data.prepare import Data, Options, prepare
 from mbtrain.data.sources import DatasetSource, Source
 from mbtrain.data.splits import as_splits
+from mbtrain.first_weights import set_first_weights
 from mbtrain.losses.contract import Loss, as_loss, takes_reduction
 from mbtrain.norm.convert import convert
 from mbtrain.norm.groups import BnGroups, has_batch_norm
@@ -40,9 +40,6 @@ from mbtrain.training.compiled import compiled_sizes
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
 from mbtrain.training.place import device_of, dtype_of, lay_channels_last, num_cores, threads_for
 from mbtrain.training.scaled import ScaledValues
-
-# Training inputs by which a model may set its first weights.
-NUM_SHOWN = 5000
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def assemble(
     groups = groups_of(config, plan)
     model, num_outputs = _model(config, data, groups)
     model.to(device=device, dtype=dtype)
-    _show(config, model, data)
+    set_first_weights(config, model, data.train)
     loss = _loss(config, num_outputs, device)
     scores = _scores(data, loss, config)
     trial = try_out(config, data, model, loss, num_outputs)
@@ -230,21 +227,10 @@ def _model(config: Mapping[str, Any], data: Data, groups: BnGroups) -> tuple[nn.
     if data.num_classes is not None and known < data.num_classes:
         raise Refused(f"model.num_outputs={known}: the data have {data.num_classes} classes: give at least as many")
     model = build_model(config, groups, input_shape=data.input_shape, num_outputs=known)
-    if config["model"]["weights"] is not None:
-        from mbtrain.finished_run import load_weights
-
-        load_weights(model, Path(config["model"]["weights"]))
     recompute(config, model)
     if config["trainer"]["channels_last"]:
         lay_channels_last(model)
     return model, known
-
-
-def _show(config: Mapping[str, Any], model: nn.Module, data: Data) -> None:
-    """Let a model that has a `start_from`, and no weights yet, set them by training inputs, as it will get them."""
-    if config["model"]["weights"] is None and hasattr(model, "start_from"):
-        inputs, _ = data.train.read(range(min(NUM_SHOWN, len(data.train))))
-        model.start_from(inputs)  # pyright: ignore[reportCallIssue]
 
 
 def _loss(config: Mapping[str, Any], num_outputs: int, device: torch.device) -> Any:

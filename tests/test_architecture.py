@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "observers": {"compatibility", "config", "data", "plan", "probes"},
     "compatibility": {"data", "losses", "plan", "training"},
     "assembly": BLOCKS
-    | {"compatibility", "observers", "planning", "config", "cutting", "training", "finished_run", "normalisation"},
+    | {"compatibility", "observers", "planning", "config", "cutting", "training", "first_weights", "normalisation"},
+    "first_weights": {"data", "finished_run"},
     "normalisation": BLOCKS | {"compatibility"},
     "cutting": {"plan"},
     "micro_size": BLOCKS | {"assembly", "cutting", "training"},
@@ -49,7 +50,7 @@ MAY_IMPORT = {
 HEAVY = {
     "torch": BLOCKS - {"plan"}
     | {"training", "assembly", "compatibility", "observers", "normalisation", "outcome", "finished_run", "thread_count"}
-    | {"__init__", "study", "trackers"},
+    | {"__init__", "study", "trackers", "first_weights"},
     "pytorch_lightning": {"training", "assembly", "observers", "attempt", "outcome"},
     "hydra": {"__main__", "config", "study"},
     "omegaconf": {"__main__", "config", "study"},
