@@ -140,13 +140,11 @@ def assemble(
     `chosen` is what a resume brings; `cores` are how many the run may use, all by default; `data` is given where it has
     been read already (by `read_data`).
     """
-    device, dtype = _place(config)
+    device, _ = _place(config)
     data = read_data(config) if data is None else data
     order, plan = order_and_plan(config, data)
     groups = groups_of(config, plan)
     model, num_outputs = _model(config, data, groups)
-    model.to(device=device, dtype=dtype)
-    set_first_weights(config, model, data.train)
     loss = _loss(config, num_outputs, device)
     scores = _scores(data, loss, config)
     trial = try_out(config, data, model, loss, num_outputs)
@@ -227,6 +225,9 @@ def _model(config: Mapping[str, Any], data: Data, groups: BnGroups) -> tuple[nn.
     if data.num_classes is not None and known < data.num_classes:
         raise Refused(f"model.num_outputs={known}: the data have {data.num_classes} classes: give at least as many")
     model = build_model(config, groups, input_shape=data.input_shape, num_outputs=known)
+    device, dtype = _place(config)
+    model.to(device=device, dtype=dtype)
+    set_first_weights(config, model, data.train)
     recompute(config, model)
     if config["trainer"]["channels_last"]:
         lay_channels_last(model)
