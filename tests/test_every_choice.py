@@ -21,6 +21,7 @@ BESIDES = NEEDS | {
     "model=gpt": TEXT,
     "model=cnn": CNN,
     "model=resnet": ["model.depth=8", "model.width=2"],
+    "model=whitened_cnn": ["model.widths=[2,4]"],
     "loss=mse": ["dataset=synthetic", "dataset.task=numbers"],
     "loss=mae": ["dataset=synthetic", "dataset.task=numbers"],
     "probe=sharpness": ["probe.sharpness.num_samples=64", "probe.sharpness.num_products=4"],
@@ -35,6 +36,7 @@ VALUES = [
     [*CNN, "batch_norm.recalibrate=before_eval"],
     [*CNN, "batch_norm.example_weight=0.1"],
     [*CNN, "trainer.activation_checkpointing=true"],
+    [*CNN, "trainer.channels_last=true"],
     [*CNN, "scaling=linear", "scaling.reference_size=16", "scaling.batch_norm_momentum=true"],
     ["scaling=linear", "scaling.reference_size=16", "scaling.weight_decay=true"],
 ]
