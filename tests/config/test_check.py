@@ -121,7 +121,7 @@ ACCEPTED_SILENTLY = [
     ("+probe.x.every=1it", "probe.x: names no _target_; probe=NAME chooses one, probe=[A,B] several"),
     ("batch=null", "batch=null: Config group override must be a string or a list. Got NoneType"),
     ("~batch.size", "batch.size: is missing, give it in the config or on the command line"),
-    ("experiment=nope", "experiment=nope: no such choice; choose from cifar10_resnet, fashion_cnn, "),
+    ("experiment=nope", "experiment=nope: no such choice; choose from cifar10_fast, cifar10_resnet, "),
     (
         "model=cmn",
         "model=cmn: no such choice; did you mean cnn?; choose from cnn, gpt, mlp, resnet",
