@@ -38,7 +38,14 @@ from mbtrain.planning import order_and_plan
 from mbtrain.probes.contract import Scheduled
 from mbtrain.training.compiled import compiled_sizes
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
-from mbtrain.training.place import device_of, dtype_of, lay_channels_last, num_cores, threads_for
+from mbtrain.training.place import (
+    are_one_after_the_other,
+    device_of,
+    dtype_of,
+    lay_channels_last,
+    num_cores,
+    threads_for,
+)
 from mbtrain.training.scaled import ScaledValues
 
 
@@ -268,7 +275,7 @@ def _optimizer(config: Mapping[str, Any], model: nn.Module) -> torch.optim.Optim
     _trained(config, model)  # what has nothing to train is told by name, not by torch
     node = config["optimizer"]
     offered: dict[str, Any] = {"params": parameter_groups(model, decays_norms=node["decay_norms"])}
-    if config["trainer"]["precision"] != "16-mixed":
+    if config["trainer"]["precision"] != "16-mixed" and all(are_one_after_the_other(one) for one in model.parameters()):
         # torch's fused kernels are the same rule in one pass; under float16 the scaler needs the plain ones.
         offered["fused"] = True
     leave = ("clip_norm", "decay_norms")

@@ -39,7 +39,10 @@ def outcome(
     """
     clock, seconds = module.parts.clock, module.parts.recorder.seconds()
     samples = clock.last.samples_seen
-    assembly.model.to(assembly.device)
+    # Lightning has taken the module and all that is in it to the CPU.
+    for one in (assembly.model, assembly.loss):
+        if isinstance(one, nn.Module):
+            one.to(assembly.device)
     result: dict[str, Any] = {"status": "done", "iterations": clock.done, "epochs": clock.last.epoch + 1}
     result |= {"samples_seen": samples, "duration": config["duration"]}
     # Not where only the final weights are recalibrated: they were validated without it.

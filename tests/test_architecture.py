@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "compatibility": {"data", "losses", "plan", "training"},
     "assembly": BLOCKS
     | {"compatibility", "observers", "planning", "config", "cutting", "training", "first_weights", "normalisation"},
-    "first_weights": {"data", "finished_run"},
+    "first_weights": {"data", "finished_run", "plan", "training"},
     "normalisation": BLOCKS | {"compatibility"},
     "cutting": {"plan"},
     "micro_size": BLOCKS | {"assembly", "cutting", "training"},

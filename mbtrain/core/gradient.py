@@ -107,9 +107,13 @@ def _laid_out(gradient: Gradient, parameters: Sequence[Tensor]) -> Gradient:
     Loss.backward() sees to it, autograd.grad does not: the gradient of a weight that is used transposed is transposed.
     """
     return [
-        one if one is None or one.stride() == parameter.stride() else torch.empty_like(parameter).copy_(one)
+        one if one is None or one.is_sparse or one.stride() == parameter.stride() else _like(parameter, one)
         for one, parameter in zip(gradient, parameters, strict=True)
     ]
+
+
+def _like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _factor(factor: float | Tensor, loss_scale: Tensor | None) -> float | Tensor:

@@ -33,7 +33,7 @@ class WhitenedCnn(nn.Module):
         num_outputs: int,
         widths: Sequence[int] = (64, 256, 256),
         stride: int = 1,
-        scale: float = 1 / 9,
+        scale: float = 0.1111,
         mirrored: bool = False,
     ) -> None:
         super().__init__()

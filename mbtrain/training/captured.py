@@ -11,9 +11,10 @@ Not yet run on a GPU: the tests replay by calling again.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mbtrain.data.loader import MiniBatch
+from mbtrain.training.forward import Forward
 from mbtrain.training.recorder import most_iterations
 from mbtrain.training.step import Done
 
@@ -55,6 +56,18 @@ class Captured:
         weight = left.pop(0) if isinstance(self._weight, Tensor) else self._weight
         norm = left.pop() if len(left) % 2 else None
         return Done(loss, weight, list(zip(left[::2], left[1::2], strict=True)), norm)
+
+
+def tensors_held(forward: Forward) -> dict[str, int]:
+    """By name, which tensor each parameter, buffer and tensor attribute of model and loss is."""
+    modules = [one for one in (forward.model, forward.loss) if isinstance(one, nn.Module)]
+    return {
+        f"{type(root).__name__}.{path}.{name}".replace("..", "."): id(one)
+        for root in modules
+        for path, module in root.named_modules()
+        for name, one in {**module._parameters, **module._buffers, **vars(module)}.items()
+        if isinstance(one, Tensor)
+    }
 
 
 def _tensors(done: Done) -> list[Tensor]:

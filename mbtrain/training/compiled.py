@@ -28,7 +28,7 @@ from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
-from mbtrain.training.captured import Captured
+from mbtrain.training.captured import Captured, tensors_held
 from mbtrain.training.kept import KeptState, kept_generators
 from mbtrain.training.step import Done, Step, StepByParts
 
@@ -103,7 +103,8 @@ class CompiledEngine:
             except Exception as error:
                 self._compiled.clear()
                 self._refuse(error)
-        kept.put_back()
+            finally:
+                kept.put_back()
         if self._compiled:
             self._tell(f"compiled in {time.perf_counter() - start:.1f} s")
 
@@ -120,21 +121,28 @@ class CompiledEngine:
                 iterate = by_parts = by_parts or _by_parts(self._step, rule, example)
             self._compiled[size] = iterate
             iterate(example, self._lr)
+            held = tensors_held(self._step.forward)
             # Code that would be traced again each time, such as a model that counts its calls, shows here.
             with dynamo.patch(error_on_recompile=True):
                 iterate(example, self._lr)
             if self._is_captured:
-                self._compiled[size] = Captured(iterate, example, self._lr)
+                self._compiled[size] = self._capture(iterate, example, held)
+
+    def _capture(self, iterate: Iterate, example: MiniBatch, held: Mapping[str, int]) -> Captured:
+        changed = [name for name, one in tensors_held(self._step.forward).items() if held.get(name) != one]
+        if changed:
+            raise RuntimeError(f"an iteration puts another tensor in the place of {changed[0]}: a graph would not")
+        return Captured(iterate, example, self._lr)
 
     def _refuse(self, error: Exception) -> None:
         reason = _in_short(error)
         if self._gives_up is None:
             engine = "captured" if self._is_captured else "compiled"
             raise Refused(
-                f"trainer.engine={engine}: torch.compile does not take this run ({reason}): {_cure(self._goes_on)}"
+                f"trainer.engine={engine}: this run cannot be {engine} ({reason}): {_cure(self._goes_on)}"
             ) from error
         self._gives_up()
-        self._tell(f"trainer.engine=auto: eager, torch.compile does not take this run ({reason})")
+        self._tell(f"trainer.engine=auto: eager, this run cannot be compiled ({reason})")
 
 
 def _in_short(error: Exception) -> str:
@@ -165,8 +173,9 @@ def _compiled(function: Any) -> Any:
 def _guarded(entries: Sequence[Any]) -> list[bool]:
     """Which of all that the traced code has read is looked at again at each call.
 
-    That is what it is called with, and what a model or loss of the user's may change while it runs. What is ours or
-    torch's own does not change: to look at that too takes a sixth of a small model's iteration.
+    That is what it is called with, and all of the model and the loss, whose attributes may change while it runs (a
+    dropout's p). What is ours, and functions of torch's, do not: to look at them too takes a tenth of a small model's
+    iteration.
     """
     return [_may_change(one) for one in entries]
 
@@ -175,7 +184,7 @@ def _may_change(entry: Any) -> bool:
     if entry.is_global:
         return not entry.name.startswith(_FIXED_GLOBALS)
     if ".forward.model" in entry.name or ".forward.loss" in entry.name:
-        return not entry.orig_guard.source.is_unspecialized_builtin_nn_module()
+        return True
     return _OURS.match(entry.name) is None
 
 
@@ -221,7 +230,7 @@ def compiled_sizes(
     wanted = chosen or config["trainer"]["engine"]
     if wanted == "eager" or (wanted == "auto" and plan.num_iterations < WORTH_COMPILING):
         return (), " (eager: too short to pay for compiling)" if wanted == "auto" else ""
-    sizes = tuple(sorted({min(size, plan.num_samples) for _, size in plan.batch_sizes.steps}))
+    sizes = tuple(sorted({min(size, plan.num_samples) for start, size in plan.batch_sizes.steps if start < plan.total}))
     reasons = {
         "its batch sizes are not known ahead": not plan.is_counted,
         f"{len(sizes)} batch sizes would be compiled each, {MOST_SIZES} is the most": len(sizes) > MOST_SIZES,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbtrain.plan.refused import Refused
@@ -75,6 +75,12 @@ def lay_channels_last(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def are_one_after_the_other(tensor: Tensor) -> bool:
+    """Whether its numbers lie in memory without gaps and none stands for several places."""
+    sizes = sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1)
+    return all(stride == math.prod(size for _, size in sizes[:place]) for place, (stride, _) in enumerate(sizes))
 
 
 def threads_for(flops: float, *, cores: int) -> int:

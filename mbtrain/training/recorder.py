@@ -93,6 +93,8 @@ class Recorder:
                 self._extra.setdefault(name, []).append((len(self._heads) - 1, value))
         if len(self._heads) == 1:
             self._limit = most_iterations(pairs)
+        elif head[0].size != self._heads[-2][0].size:
+            self._limit = min(self._limit, most_iterations(pairs))
 
     def write_epoch(self, head: Mapping[str, Any], results: Mapping[str, float], *, ends_epoch: bool) -> None:
         """Write a row of epochs.jsonl: the means of the epoch so far and the results of a validation."""

@@ -217,3 +217,11 @@ def test_gradient_lies_in_memory_as_its_parameter_does(num_micro_batches: int) -
     for one, parameter, other in zip(result.gradient, [plain, turned], expected, strict=True):
         assert one is not None and one.stride() == parameter.stride()
         torch.testing.assert_close(one, other)
+
+
+def test_a_sparse_gradient_is_left_as_it_is() -> None:
+    table = nn.Embedding(5, 2, sparse=True)
+    result = mean_gradient(
+        [torch.tensor([1, 3])], lambda x: (table(x).sum(1), None), [table.weight], num_micro_batches=1
+    )
+    assert result.gradient[0] is not None and result.gradient[0].is_sparse

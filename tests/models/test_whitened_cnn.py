@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import mbtrain
+from mbtrain import first_weights
 from mbtrain.assembly import assemble
 from mbtrain.models.whitened_cnn import WhitenedCnn, whitening
 from mbtrain.plan.refused import Refused
@@ -92,6 +94,49 @@ def test_given_weights_are_not_whitened_again(train: Callable[..., Any]) -> None
     again = train(*ON_DIGITS, "duration=3it", size, f"model.weights={first.run_dir}")
     weights = [final_weights(one.run_dir)["whitening.weight"] for one in (first, again)]
     assert torch.equal(*weights)
+
+
+class Drawn(torch.utils.data.Dataset[Any]):
+    """Images with noise of numpy's own."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.from_numpy(np.random.normal(size=(1, 8, 8)).cumsum(-1)).float(), index % 2
+
+
+DRAWN = [f"dataset._target_={__name__}.Drawn", "trust=[tests]", "+model.num_outputs=2"]
+
+
+def test_what_a_data_set_draws_for_the_first_weights_is_of_the_seed_alone(train: Callable[..., Any]) -> None:
+    hashes = []
+    for seed, state in ((0, 1), (0, 2), (1, 1)):
+        np.random.seed(state)
+        weights = final_weights(train(*ON_DIGITS, *DRAWN, f"seed={seed}", "duration=1it").run_dir)
+        hashes.append(weights["whitening.weight"])
+    assert torch.equal(hashes[0], hashes[1]) and not torch.equal(hashes[0], hashes[2])
+
+
+def test_it_is_shown_no_more_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(WhitenedCnn, "start_from", lambda self, x: seen.append(len(x)))
+    monkeypatch.setattr(first_weights, "NUM_SHOWN", 20)
+    assemble(composed([*QUIET, *ON_DIGITS]), chosen={})
+    assemble(composed([*QUIET, *ON_DIGITS, *DRAWN]), chosen={})
+    monkeypatch.setattr(first_weights, "BYTES_SHOWN", 64 * 4 * 7)
+    assemble(composed([*QUIET, *ON_DIGITS]), chosen={})
+    assemble(composed([*QUIET, *ON_DIGITS, *DRAWN]), chosen={})
+    assert seen == [20, 20, 7, 7]
+
+
+def test_data_that_it_cannot_start_from_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_from(self: WhitenedCnn, x: torch.Tensor) -> None:
+        raise RuntimeError("linalg.eigh: did not converge\nand more")
+
+    monkeypatch.setattr(WhitenedCnn, "start_from", start_from)
+    with pytest.raises(Refused, match=r"model=WhitenedCnn: start_from does not take the data: linalg.eigh.*converge$"):
+        assemble(composed([*QUIET, *ON_DIGITS]), chosen={})
 
 
 def test_a_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Path) -> None:

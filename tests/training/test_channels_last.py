@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mbtrain.assembly import assemble
+from mbtrain.training.place import are_one_after_the_other
 from tests.composing import composed
 from tests.conftest import QUIET, final_weights, relative_difference
 
@@ -22,6 +23,22 @@ def test_weights_of_convolutions_lie_channels_last_and_so_do_their_outputs() -> 
     layers[1].register_forward_hook(lambda *given: outputs.append(given[2]))
     model(torch.randn(2, 1, 8, 8))
     assert outputs[0].is_contiguous(memory_format=torch.channels_last) and not outputs[0].is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("tensor", "are"),
+    [
+        (torch.zeros(3, 4), True),
+        (torch.zeros(3, 4).t(), True),
+        (torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last), True),
+        (torch.zeros(()), True),
+        (torch.zeros(6, 1, 2), True),
+        (torch.zeros(6, 4)[:, ::2], False),
+        (torch.zeros(6, 1).expand(6, 4), False),
+    ],
+)
+def test_fused_kernels_are_for_tensors_without_gaps(tensor: torch.Tensor, are: bool) -> None:
+    assert are_one_after_the_other(tensor) == are
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -49,6 +49,23 @@ def test_a_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Pat
     check_same_run(train_with_kills(train, tmp_path / "cut", [1, 6, 9], options), train(*options))
 
 
+GROWS = ["batch_schedule=stepwise", "batch_schedule.at='600sp:100 1500sp:150'"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("micro_size", [100, 20], ids=["one graph", "by parts"])
+def test_sizes_that_change_agree_with_the_eager_engine_and_over_a_cut(
+    train: Callable[..., Any], tmp_path: Path, micro_size: int
+) -> None:
+    own = ["batch.size=50", "duration=2ep", *GROWS, f"batch.micro_size={micro_size}", "optimizer.clip_norm=1"]
+    own += ["trainer.precision=64-true", "checkpoint.every=2it"]
+    whole = train(*own, "trainer.engine=compiled")
+    check_same_run(train_with_kills(train, tmp_path / "cut", [5, 17], [*own, "trainer.engine=compiled"]), whole)
+    mine, theirs = final_weights(whole.run_dir), final_weights(train(*own).run_dir)
+    for name in theirs:
+        assert relative_difference(mine[name], theirs[name]) <= 1e-11
+
+
 @pytest.mark.slow
 def test_a_new_process_with_an_empty_cache_goes_on_to_the_same_bit(train: Callable[..., Any], tmp_path: Path) -> None:
     whole, cut = train(*LENGTH, *DRAWS), tmp_path / "cut"
@@ -127,12 +144,10 @@ def test_code_that_does_not_trace_is_refused_where_compiling_was_asked_for_and_e
 ) -> None:
     monkeypatch.setattr(compiled, "WORTH_COMPILING", 1)
     own = [f"model._target_={__name__}.Untraceable", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
-    with pytest.raises(Refused, match="torch.compile does not take this run"):
+    with pytest.raises(Refused, match="this run cannot be compiled"):
         train("trainer.engine=compiled", *own)
     run = train("trainer.engine=auto", *own, is_quiet=False)
-    assert (
-        run["chosen"]["engine"] == "eager" and "eager, torch.compile does not take this run" in capsys.readouterr().err
-    )
+    assert run["chosen"]["engine"] == "eager" and "eager, this run cannot be compiled" in capsys.readouterr().err
     assert read_sealed(newest(run.run_dir / "checkpoints")[0])["mbtrain"]["chosen"]["engine"] == "eager"
     assert run["weights_sha256"] == train("trainer.engine=eager", *own)["weights_sha256"]
 
@@ -145,12 +160,13 @@ class Changing(torch.nn.Module):
     def __init__(self, num_outputs: int, grows: bool) -> None:
         super().__init__()
         self.linear, self.grows, self.factor = torch.nn.Linear(64, num_outputs), grows, 1.0
+        self.dropout = torch.nn.Dropout(0.5)
         self.made.append(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.grows:
             self.factor += 1.0
-        return self.linear(x.flatten(1)) * self.factor
+        return self.dropout(self.linear(x.flatten(1))) * self.factor
 
 
 @pytest.mark.slow
@@ -159,17 +175,26 @@ def test_model_that_changes_is_refused_where_that_shows_at_once_and_fails_in_one
 ) -> None:
     own = [f"model._target_={__name__}.Changing", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
     own += ["trainer.engine=compiled"]
-    with pytest.raises(Refused, match="torch.compile does not take this run"):
+    with pytest.raises(Refused, match="this run cannot be compiled"):
         train(*own, "+model.grows=true")
     note = Update.note
 
-    def changed(self: Update, **options: Any) -> None:
-        note(self, **options)
-        Changing.made[-1].factor = 2.0
+    def changing(change: Callable[[Changing], None]) -> Callable[..., None]:
+        def changed(self: Update, **options: Any) -> None:
+            note(self, **options)
+            change(Changing.made[-1])
 
-    monkeypatch.setattr(Update, "note", changed)
-    with pytest.raises(Failed, match="iteration 2: the model's code does something else than when it was compiled"):
-        train(*own, "+model.grows=false")
+        return changed
+
+    changes: list[Callable[[Changing], None]] = [
+        lambda model: setattr(model, "factor", 2.0),
+        lambda model: setattr(model.dropout, "p", 0.1),
+        lambda model: model.dropout.train(False) and None,
+    ]
+    for change in changes:
+        monkeypatch.setattr(Update, "note", changing(change))
+        with pytest.raises(Failed, match="iteration 2: the model's code does something else than when it was compiled"):
+            train(*own, "+model.grows=false")
 
 
 def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
