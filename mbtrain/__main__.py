@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mbtrain.plan.refused import Refused
+from mbtrain.terminal import Lasting
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,6 +26,8 @@ def main() -> None:
     # A console script does not see the working folder's modules; `python -m` does.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
+    # A connection that is lost takes the terminal with it: what is told from then on goes nowhere.
+    sys.stderr = Lasting(sys.stderr)  # pyright: ignore[reportAttributeAccessIssue]
     sys.exit(exit_code(sys.argv[1:]))
 
 

@@ -185,6 +185,7 @@ class Attempt:
             self._loader.first,
             self._tell,
             gives_up,
+            answering=self._signals.answering,
             goes_on=self._start is not None,
             is_captured=assembly.engine == "captured",
         )

@@ -9,7 +9,7 @@ from mbtrain.config.rules import conflicts
 from mbtrain.config.schedules import faults_of_schedules
 from mbtrain.config.schema import BUILT, KEYS, SECTIONS
 from mbtrain.config.shown import shown
-from mbtrain.config.signature import arguments_of
+from mbtrain.config.signature import arguments_of, kind_of
 from mbtrain.config.trust import refuse_untrusted, targets
 from mbtrain.plan.refused import Refused
 
@@ -83,6 +83,11 @@ def _faults_of_options(config: Mapping[str, Any]) -> Iterator[str]:
                 hint = nearest(name, takes, prefix=[key])
                 what = f"it takes {', '.join(takes)}" if takes else "it takes none"
                 yield f"{key}.{name}={shown(value)}: {target} has no such option{hint}; {what}"
+            # Schedules are made below, and say themselves what is wrong.
+            elif is_ours or key.endswith("_schedule"):
+                continue
+            elif (kind := kind_of(str(target), name)) is not None and not kind.takes(value):
+                yield f"{key}.{name}={shown(value)}: must be {kind.allowed}"
     try:
         yield from faults_of_schedules(config)
     except Refused as error:

@@ -24,19 +24,20 @@ class Kind:
         return Kind(lambda value: self.takes(value) or other.takes(value), f"{self.allowed}, or {other.allowed}")
 
 
-def whole(minimum: int, maximum: int | None = None) -> Kind:
+def whole(minimum: int | None = None, maximum: int | None = None) -> Kind:
     """A whole number; true is none.
 
     >>> whole(1).takes(True), whole(1).takes(1)
     (False, True)
     """
-    words = f"a whole number of at least {minimum}" + (f" and at most {maximum:,}" if maximum is not None else "")
+    bounds = {"of at least": minimum, "at most": maximum}
+    words = " and ".join(f"{name} {bound:,}" for name, bound in bounds.items() if bound is not None)
 
     def takes(value: Any) -> bool:
         is_whole = isinstance(value, int) and not isinstance(value, bool)
-        return is_whole and value >= minimum and (maximum is None or value <= maximum)
+        return is_whole and (minimum is None or value >= minimum) and (maximum is None or value <= maximum)
 
-    return Kind(takes, words)
+    return Kind(takes, f"a whole number {words}".strip())
 
 
 def number(
@@ -59,7 +60,12 @@ def number(
 
     bounds = {"above": above, "of at least": at_least, "below": below, "at most": at_most}
     words = " and ".join(f"{name} {bound:g}" for name, bound in bounds.items() if math.isfinite(bound))
-    return Kind(takes, f"a number {words}")
+    return Kind(takes, f"a number {words}".strip())
+
+
+def list_of(kind: Kind, words: str) -> Kind:
+    """A list of what `kind` takes, in words."""
+    return Kind(lambda value: isinstance(value, list) and all(map(kind.takes, value)), f"a list of {words}")
 
 
 def choice(first: str | int, *others: str | int) -> Kind:

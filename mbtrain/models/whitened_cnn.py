@@ -37,6 +37,8 @@ class WhitenedCnn(nn.Module):
         mirrored: bool = False,
     ) -> None:
         super().__init__()
+        if stride < 1 or not widths or min(widths) < 1:
+            raise Refused(f"model.widths={list(widths)} model.stride={stride}: must be whole numbers of at least 1")
         smallest = stride * (2 ** len(widths) - 1) + 2
         if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
             raise Refused(

@@ -45,7 +45,7 @@ def target_of(wanted: str | None, run_dir: Path) -> tuple[Target, int, str]:
         target = Target("val/loss", float(f"{math.ceil(loss / step) * step:.3g}"))
         samples = rows[-1]["samples_seen"]
         return target, samples, f"The target {target} is what your own config reaches after {samples:,} samples."
-    target = parsed(wanted)
+    target = parsed(str(wanted))
     reached = [row["samples_seen"] for row in rows if row.get(target.key, math.inf) <= target.below]
     if reached:
         return target, reached[0], f"Your own config reaches the target {target} within {reached[0]:,} samples."

@@ -13,7 +13,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ MOST_SIZES = 8
 # Of micro-batches in one graph. Eight in one compile for twice as long as four at a time, and gain nothing where the
 # model is not tiny; one at a time costs a call each.
 MOST_IN_ONE_GRAPH = 4
+ANSWER = "it stops once it is compiled; Ctrl-C again ends it at once"
 # `engine=auto` compiles where so many iterations are to come: a cold compile takes about as long as they save.
 WORTH_COMPILING = 100_000
 
@@ -59,14 +60,16 @@ class CompiledEngine:
         tell: Callable[[str], None],
         gives_up: Callable[[], None] | None = None,
         *,
+        answering: Callable[[str], AbstractContextManager[None]] = nullcontext,
         goes_on: bool = False,
         is_captured: bool = False,
     ) -> None:
         """`gives_up` is told where the code does not trace and the run goes on eagerly; None: then it is refused.
 
-        `goes_on` says that the run was compiled so far; `is_captured`, that a CUDA graph replays what was compiled.
+        `answering` frames what takes long with what is said to a signal; `goes_on` says that the run was compiled so
+        far; `is_captured`, that a CUDA graph replays what was compiled.
         """
-        self._goes_on, self._is_captured = goes_on, is_captured
+        self._answering, self._goes_on, self._is_captured = answering, goes_on, is_captured
         self._step, self._sizes, self._example, self._tell = step, tuple(sizes), example, tell
         self._gives_up = gives_up
         self._compiled: dict[int, Iterate] = {}
@@ -97,7 +100,7 @@ class CompiledEngine:
         rule = rule_of(self._step.optimizer, self._step.parameters)
         # After `rule_of`, which makes the optimizer's state: the tensors that are compiled in are those put back.
         kept = KeptState(self._step.forward.model, self._step.optimizer, None)
-        with _switches(), kept_generators(self._lr.device):
+        with _switches(), kept_generators(self._lr.device), self._answering(ANSWER):
             try:
                 self._compile(rule)
             except Exception as error:
@@ -210,8 +213,13 @@ def _switches() -> Iterator[None]:
 
 def _cache() -> str:
     """Where torch keeps what it compiled: the user's cache folder, where its own choice is the temporary one."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(home, "mbtrain", "compiled")))
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    # torch sets the variable to its own choice as soon as it looks.
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(home, "mbtrain", "compiled"))
+    return os.environ["TORCHINDUCTOR_CACHE_DIR"]
 
 
 def compiled_sizes(

@@ -1,7 +1,10 @@
 """Signals: finish the iteration, save, end. A second Ctrl-C ends at once."""
 
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import pytorch_lightning as pl
@@ -22,6 +25,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._answer = ""
         self._before = {number: signal.getsignal(number) for number in HEEDED}
 
     def install(self) -> None:
@@ -36,12 +40,23 @@ class Signals:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
+    @contextmanager
+    def answering(self, line: str) -> Iterator[None]:
+        """For the length of a block, which takes long, say `line` to a first signal."""
+        self._answer = line
+        try:
+            yield
+        finally:
+            self._answer = ""
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         if self.received is None:
             self.received = number
+            if self._answer:
+                print(self._answer, file=sys.stderr, flush=True)
 
 
 class HeedSignals(pl.Callback):

@@ -121,10 +121,12 @@ ACCEPTED_SILENTLY = [
     ("+probe.x.every=1it", "probe.x: names no _target_; probe=NAME chooses one, probe=[A,B] several"),
     ("batch=null", "batch=null: Config group override must be a string or a list. Got NoneType"),
     ("~batch.size", "batch.size: is missing, give it in the config or on the command line"),
+    ("model.dropout=x", "model.dropout=x: must be a number"),
+    ("model.hidden=64", "model.hidden=64: must be a list of whole numbers"),
     ("experiment=nope", "experiment=nope: no such choice; choose from cifar10_fast, cifar10_resnet, "),
     (
         "model=cmn",
-        "model=cmn: no such choice; did you mean cnn?; choose from cnn, gpt, mlp, resnet",
+        "model=cmn: no such choice; did you mean cnn?; choose from cnn, gpt, mlp, resnet, whitened_cnn",
     ),
     ("probe=[gradient_nrm]", "probe=gradient_nrm: no such choice; did you mean gradient_norm?; choose from"),
 ]
