@@ -137,9 +137,21 @@ def driver(*, config_path: str | None = None, config_dir: str | Path | None = No
         error.options = error.options or (loader.get_group_options(group) if group else ())
         raise Refused(one_line(error)) from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise Refused(one_line(error, keys=loader.keys())) from error
+        raise Refused(one_line(error, keys=loader.keys(), choices_with=choices_with)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def choices_with(key: str) -> list[str]:
+    """The shipped choices of a key's group that have it.
+
+    >>> choices_with("batch_schedule.at"), choices_with("batch_norm.kind")[0], choices_with("batch.sise")
+    (['batch_schedule=stepwise'], 'batch_norm=batch|frozen|ghost|group_norm|layer_norm|none|renorm', [])
+    """
+    group, _, option = key.partition(".")
+    files = sorted((conf_dir() / group).glob("*.yaml"))
+    having = [one.stem for one in files if re.search(rf"^{re.escape(option)}:", one.read_text(), re.M)]
+    return [f"{group}={'|'.join(having)}"] if len(having) > 3 else [f"{group}={one}" for one in having]
 
 
 def with_targets_quoted(overrides: Sequence[str]) -> list[str]:

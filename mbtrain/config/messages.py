@@ -1,7 +1,7 @@
 """What Hydra, OmegaConf and argparse complain of, as one line with key, value, what is allowed and the nearest name."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue
@@ -12,16 +12,18 @@ SHOWS_ALL = "mbtrain --cfg job shows all"
 _NOISE = ("reference_type", "object_type", "See https", "full_key", "Config search path", "provider=")
 
 
-def one_line(error: BaseException, *, keys: Sequence[str] = ()) -> str:
-    """The error as one line; `keys` are those that there are."""
+def one_line(
+    error: BaseException, *, keys: Sequence[str] = (), choices_with: Callable[[str], Sequence[str]] = lambda key: ()
+) -> str:
+    """The error as one line; `keys` are those that there are, `choices_with` names the choices that have a key."""
     if isinstance(error, MissingConfigException):
         return _missing_file(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     cause = error.__cause__
     if cause is not None and not str(error).strip():
-        return one_line(cause, keys=keys)
-    return _known_complaint(str(error).strip(), keys) or _first_lines(error)
+        return one_line(cause, keys=keys, choices_with=choices_with)
+    return _known_complaint(str(error).strip(), keys, choices_with) or _first_lines(error)
 
 
 def unknown_option(message: str, known: Sequence[str]) -> str:
@@ -58,9 +60,11 @@ def _unreadable(error: OverrideParseException) -> str:
     return f"{error.override}: cannot be read: values with spaces, commas, brackets, braces or = are 'quoted' in it"
 
 
-def _known_complaint(text: str, keys: Sequence[str]) -> str | None:
+def _known_complaint(text: str, keys: Sequence[str], choices_with: Callable[[str], Sequence[str]]) -> str | None:
     if match := re.match(r"Could not override '([^']+)'\.?(?:\nTo append to your config use \+(.*))?", text):
         given = match[2] or match[1]
+        if having := choices_with(match[1]):
+            return f"{given}: no such key here; it goes with {' or '.join(having)}"
         return f"{given}: no such key{nearest(match[1], keys)}; {SHOWS_ALL}"
     if match := re.match(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"+{match[1]}: is there already: write {match[1]}=VALUE, without the +"

@@ -170,7 +170,7 @@ KEYS: dict[str, Key] = {
     "trainer.loop": Key(choice("lean", "stock"), "our epoch loop, or Lightning's own (slower, for comparison)"),
     "trainer.engine": Key(
         choice("eager", "compiled", "captured", "auto"),
-        "compiled: an iteration is one compiled function, faster after up to a minute of compiling; auto where it "
+        "compiled: an iteration is one compiled function, faster after 10 to 60 s of compiling; auto where it "
         "pays; captured: a CUDA graph replays it (not yet tried on a GPU)",
     ),
     "trainer.deterministic": Key(FLAG, "repeatable kernels on CUDA, where bit-exact resume needs them; slower"),

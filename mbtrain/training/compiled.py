@@ -96,7 +96,7 @@ class CompiledEngine:
     def warm_up(self) -> None:
         """Compile for every size by running it, everything put back; raises Refused where the code won't trace."""
         cache, start = _cache(), time.perf_counter()
-        self._tell(f"compiling the iteration: up to some minutes the first time, seconds from {cache} after that")
+        self._tell(f"compiling the iteration: 10 to 60 s the first time on idle cores, seconds from {cache} after that")
         rule = rule_of(self._step.optimizer, self._step.parameters)
         # After `rule_of`, which makes the optimizer's state: the tensors that are compiled in are those put back.
         kept = KeptState(self._step.forward.model, self._step.optimizer, None)

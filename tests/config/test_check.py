@@ -121,6 +121,8 @@ ACCEPTED_SILENTLY = [
     ("+probe.x.every=1it", "probe.x: names no _target_; probe=NAME chooses one, probe=[A,B] several"),
     ("batch=null", "batch=null: Config group override must be a string or a list. Got NoneType"),
     ("~batch.size", "batch.size: is missing, give it in the config or on the command line"),
+    ("batch_schedule.at=5ep:128", "batch_schedule.at=5ep:128: no such key here; it goes with batch_schedule=stepwise"),
+    ("study.scale=demo", "study.scale=demo: no such key here; it goes with study=accumulation|"),
     ("model.dropout=x", "model.dropout=x: must be a number"),
     ("model.hidden=64", "model.hidden=64: must be a list of whole numbers"),
     ("experiment=nope", "experiment=nope: no such choice; choose from cifar10_fast, cifar10_resnet, "),
