@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "study": {"analysis", "assembly", "config", "data", "log", "one_run", "outcome", "plan"}
     | {"run_folder", "side_process", "timed_run", "trackers", "training"},
     "__init__": {"config", "finished_run", "launch", "one_run", "plan"},
-    "__main__": {"config", "launch", "plan", "study"},
+    "terminal": set(),
+    "__main__": {"config", "launch", "plan", "study", "terminal"},
 }
 HEAVY = {
     "torch": BLOCKS - {"plan"}

@@ -1,8 +1,14 @@
 """Signals beyond the first: a second Ctrl-C, one during the final evaluation, SLURM's; and errors."""
 
+import fcntl
+import json
 import os
+import pty
 import signal
 import stat
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +22,7 @@ from mbtrain.training import checkpoint
 from mbtrain.training.checkpoint import newest
 from mbtrain.training.module import MiniBatchModule
 from mbtrain.training.requeue import requeue
+from mbtrain.training.signals import Signals
 from tests.conftest import QUIET, rows, without_times
 from tests.forked import Forked
 
@@ -60,6 +67,41 @@ def test_signal_in_the_final_evaluation_is_heeded_and_the_run_then_ends_the_same
     result, whole = train("duration=1ep", f"run_dir={tmp_path}/run"), train("duration=1ep")
     assert result["weights_sha256"] == whole["weights_sha256"] and result["test/loss"] == whole["test/loss"]
     assert without_times(rows(result.run_dir)) == without_times(rows(whole.run_dir))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a terminal's ways")
+def test_a_terminal_that_is_closed_ends_a_run_as_any_signal_does(tmp_path: Path) -> None:
+    terminal, inner = pty.openpty()
+    command = [sys.executable, "-m", "mbtrain", *QUIET, *LONG, "trainer.progress=true", f"run_dir={tmp_path}/run"]
+    process = subprocess.Popen(
+        command,
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(inner)
+    log, said = tmp_path / "run" / "iterations.jsonl", b""
+    while not (log.exists() and log.stat().st_size) or b"epoch" not in said:
+        assert process.poll() is None, said
+        said += os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "interrupted"
+    assert newest(tmp_path / "run" / "checkpoints")
+
+
+def test_an_answer_is_given_to_a_signal_while_something_takes_long(forked: Callable[..., Forked]) -> None:
+    def signalled() -> int:
+        signals = Signals()
+        signals.install()
+        with signals.answering("patience"):
+            os.kill(os.getpid(), signal.SIGINT)
+        return signals.received or 0
+
+    assert forked(signalled).ended() == (signal.SIGINT, "patience\n")
 
 
 @pytest.fixture
