@@ -54,10 +54,12 @@ class Course:
 
     @property
     def validate_every(self) -> int:
-        """Samples between validations: the fewest updates of any arm come after two of them in every arm."""
+        """Samples between validations; where arms are read off at equal updates too, the fewest come after two."""
         if self.case.validate_every is not None:
             return self.case.validate_every
         own = {arm: samples(one.duration, self.sizes[arm]) for arm, one in self.main().items()}
+        if "updates" not in self.design.also:
+            return max(1, min(own.values()) // POINTS)
         fewest_updates = min(count // self.sizes[arm] for arm, count in own.items())
         return max(1, min(fewest_updates * min(self.sizes.values()) // 2, min(own.values()) // POINTS))
 
