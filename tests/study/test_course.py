@@ -62,6 +62,11 @@ def test_every_arm_is_validated_twice_before_the_updates_that_all_have() -> None
     assert course.validate_every <= 40 * 32 // 2 and course.validate_every * 20 <= 3200
 
 
+def test_no_arm_is_validated_oftener_than_its_curve_asks_for_where_updates_are_no_budget() -> None:
+    course = Course(CASE, dataclasses.replace(DESIGN, also=["samples"]), SIZES, PACES, "constant")
+    assert course.validate_every == 3200 // 20
+
+
 def test_middle_of_the_grid_moves_with_the_batch_size_by_the_power() -> None:
     course = Course(CASE, DESIGN, SIZES, PACES, "constant")
     assert course.middle("step") == 0.1 and course.middle("direct") == pytest.approx(0.1 * 8**0.5)
