@@ -30,7 +30,7 @@ def set_first_weights(config: Mapping[str, Any], model: nn.Module, train: Source
             with kept_generators(device):
                 start_from(_shown(train, config["seed"]))
         except (RuntimeError, ValueError, TypeError) as error:
-            reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[:1])
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise Refused(f"model={type(model).__name__}: start_from does not take the data: {reason}") from error
 
 

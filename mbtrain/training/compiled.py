@@ -46,7 +46,7 @@ WORTH_COMPILING = 100_000
 
 # Names by which Dynamo speaks of what the functions below hold, and of modules.
 _OURS = re.compile(r"(?:dict\(|type\()*(?:self|step|rule|example)\b")
-_FIXED_GLOBALS = ("G['__import_torch_", "G['__import_mbtrain_", "G['__builtins_", "G['___unnamed_scope_")
+_FIXED_GLOBALS = ("G['__import_torch_dot_", "G['__import_mbtrain_dot_", "G['__builtins_", "G['___unnamed_scope_")
 
 
 class CompiledEngine:
@@ -124,14 +124,15 @@ class CompiledEngine:
                 iterate = by_parts = by_parts or _by_parts(self._step, rule, example)
             self._compiled[size] = iterate
             iterate(example, self._lr)
-            held = tensors_held(self._step.forward)
             # Code that would be traced again each time, such as a model that counts its calls, shows here.
             with dynamo.patch(error_on_recompile=True):
                 iterate(example, self._lr)
             if self._is_captured:
-                self._compiled[size] = self._capture(iterate, example, held)
+                self._compiled[size] = self._captured(iterate, example)
 
-    def _capture(self, iterate: Iterate, example: MiniBatch, held: Mapping[str, int]) -> Captured:
+    def _captured(self, iterate: Iterate, example: MiniBatch) -> Captured:
+        held = tensors_held(self._step.forward)
+        iterate(example, self._lr)
         changed = [name for name, one in tensors_held(self._step.forward).items() if held.get(name) != one]
         if changed:
             raise RuntimeError(f"an iteration puts another tensor in the place of {changed[0]}: a graph would not")
@@ -250,7 +251,7 @@ def compiled_sizes(
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     if reason is None:
-        return sizes, f" ({wanted})" if wanted == "captured" else " (compiled)"
+        return sizes, " (captured)" if wanted == "captured" else " (compiled)"
     if wanted == "auto":
         return (), f" (eager: {reason})"
     raise Refused(f"trainer.engine={wanted}: {reason}: {_cure(chosen == wanted)}")
