@@ -187,7 +187,7 @@ class Attempt:
             gives_up,
             answering=self._signals.answering,
             goes_on=self._start is not None,
-            is_captured=assembly.engine == "captured",
+            is_compiled=assembly.engine == "compiled",
         )
 
     def _run_eagerly(self) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mbtrain.core.gradient import Gradient
+from mbtrain.optim.written_out import Rule
 
 
 class DirectStep:
@@ -18,7 +19,7 @@ class DirectStep:
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
-        self._step = {torch.optim.SGD: _sgd, torch.optim.AdamW: _adamw}.get(type(optimizer))
+        self._step = STEPS.get(type(optimizer))
         self._known: tuple[Any, Any] = (None, None)
         self._states: list[list[Mapping[str, Any]]] = []
         self.is_possible = self._step is not None and all(_is_plain(group) for group in optimizer.param_groups)
@@ -56,6 +57,29 @@ class DirectStep:
             return False
         self._known, self._states = (optimizer.state, optimizer.param_groups), states
         return True
+
+
+def rule_of_kernels(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Rule | None:
+    """The rule by the same kernels, with a learning rate on the device: what a CUDA graph can replay.
+
+    It needs the optimizer's state to be there. None where `DirectStep` would refuse, and in float64, because the
+    kernels take a learning rate on a device in float32 only.
+    """
+    step = STEPS.get(type(optimizer))
+    is_single = all(one.dtype != torch.float64 for one in parameters)
+    if step is None or not is_single or not all(_is_plain(group) for group in optimizer.param_groups):
+        return None
+    places = {id(one): place for place, one in enumerate(parameters)}
+    groups = [(dict(group), [places[id(one)] for one in group["params"]]) for group in optimizer.param_groups]
+
+    def rule(gradient: Gradient, lr: Tensor) -> None:
+        for group, own in groups:
+            reached = [place for place in own if gradient[place] is not None]
+            known = {**group, "params": [parameters[place] for place in reached], "lr": lr}
+            states = [optimizer.state[one] for one in known["params"]]
+            step(known, [gradient[place] for place in reached], states)
+
+    return rule
 
 
 def _is_plain(group: Mapping[str, Any]) -> bool:
@@ -101,3 +125,6 @@ def _adamw(group: Mapping[str, Any], gradient: list[Tensor], states: Sequence[Ma
         amsgrad=False,
         maximize=False,
     )
+
+
+STEPS = {torch.optim.SGD: _sgd, torch.optim.AdamW: _adamw}

@@ -1,4 +1,4 @@
-"""A compiled iteration captured as a CUDA graph: one launch replays it, however many kernels it holds.
+"""An iteration captured as a CUDA graph: one launch replays it, however many kernels it holds.
 
 What a replay reads and writes stays where it is: weights and state do anyway, the mini-batch's indices and the learning
 rate are copied there before, and what is left for the row goes into a ring on the device, whose turns a counter on the
@@ -9,6 +9,7 @@ Not yet run on a GPU: the tests replay by calling again.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,15 +59,15 @@ class Captured:
         return Done(loss, weight, list(zip(left[::2], left[1::2], strict=True)), norm)
 
 
-def tensors_held(forward: Forward) -> dict[str, int]:
-    """By name, which tensor each parameter, buffer and tensor attribute of model and loss is."""
+def held_by(forward: Forward) -> dict[str, Any]:
+    """By name, what each parameter, buffer and attribute of model and loss is: which tensor, or which plain value."""
     modules = [one for one in (forward.model, forward.loss) if isinstance(one, nn.Module)]
     return {
-        f"{type(root).__name__}.{path}.{name}".replace("..", "."): id(one)
+        f"{type(root).__name__}.{path}.{name}".replace("..", "."): id(one) if isinstance(one, Tensor) else one
         for root in modules
         for path, module in root.named_modules()
         for name, one in {**module._parameters, **module._buffers, **vars(module)}.items()
-        if isinstance(one, Tensor)
+        if isinstance(one, Tensor | bool | int | float | str)
     }
 
 

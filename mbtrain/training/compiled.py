@@ -14,7 +14,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -23,12 +25,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbtrain.data.loader import MiniBatch
 from mbtrain.data.sources import MemorySource, Source
+from mbtrain.optim.direct import rule_of_kernels
 from mbtrain.optim.written_out import Rule, is_known, rule_of
 from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
-from mbtrain.training.captured import Captured, tensors_held
+from mbtrain.training.captured import Captured, held_by
 from mbtrain.training.kept import KeptState, kept_generators
 from mbtrain.training.step import Done, Step, StepByParts
 
@@ -50,7 +53,7 @@ _FIXED_GLOBALS = ("G['__import_torch_dot_", "G['__import_mbtrain_dot_", "G['__bu
 
 
 class CompiledEngine:
-    """Runs the iterations whose mini-batch has one of `sizes`; all of them are compiled by `warm_up`."""
+    """Runs the iterations whose mini-batch has one of `sizes`; `warm_up` makes ready for all of them."""
 
     def __init__(
         self,
@@ -62,29 +65,30 @@ class CompiledEngine:
         *,
         answering: Callable[[str], AbstractContextManager[None]] = nullcontext,
         goes_on: bool = False,
-        is_captured: bool = False,
+        is_compiled: bool = True,
     ) -> None:
         """`gives_up` is told where the code does not trace and the run goes on eagerly; None: then it is refused.
 
         `answering` frames what takes long with what is said to a signal; `goes_on` says that the run was compiled so
-        far; `is_captured`, that a CUDA graph replays what was compiled.
+        far. On a GPU a CUDA graph replays the iteration: as it was compiled, or as it is where not `is_compiled`.
         """
-        self._answering, self._goes_on, self._is_captured = answering, goes_on, is_captured
+        self._answering, self._goes_on, self._is_compiled = answering, goes_on, is_compiled
         self._step, self._sizes, self._example, self._tell = step, tuple(sizes), example, tell
         self._gives_up = gives_up
-        self._compiled: dict[int, Iterate] = {}
+        self._ready: dict[int, Iterate] = {}
         one = step.parameters[0]
         self._lr = torch.zeros((), dtype=one.dtype, device=one.device)
+        self._is_captured = is_on_gpu(step.forward.model)
 
     def takes(self, mini_batch: MiniBatch) -> bool:
-        """Whether this iteration is compiled; the ragged tail is not."""
-        return mini_batch.iteration.size in self._compiled
+        """Whether this iteration is one of them; the ragged tail is not."""
+        return mini_batch.iteration.size in self._ready
 
     def __call__(self, mini_batch: MiniBatch, lr: float) -> Done:
         """Run one iteration, update included."""
         self._lr.fill_(lr)
         try:
-            return self._compiled[mini_batch.iteration.size](mini_batch, self._lr)
+            return self._ready[mini_batch.iteration.size](mini_batch, self._lr)
         except Exception as error:
             if type(error).__module__ != "torch._dynamo.exc":
                 raise
@@ -94,54 +98,71 @@ class CompiledEngine:
             ) from error
 
     def warm_up(self) -> None:
-        """Compile for every size by running it, everything put back; raises Refused where the code won't trace."""
-        cache, start = _cache(), time.perf_counter()
-        self._tell(f"compiling the iteration: 10 to 60 s the first time on idle cores, seconds from {cache} after that")
+        """Make ready for every size by running it, everything put back; raises Refused where the code won't do."""
+        start, done = time.perf_counter(), "compiled" if self._is_compiled else "captured"
+        self._tell(self._announcement())
         rule = rule_of(self._step.optimizer, self._step.parameters)
         # After `rule_of`, which makes the optimizer's state: the tensors that are compiled in are those put back.
         kept = KeptState(self._step.forward.model, self._step.optimizer, None)
-        with _switches(), kept_generators(self._lr.device), self._answering(ANSWER):
+        with kept_generators(self._lr.device), self._answering(ANSWER):
             try:
-                self._compile(rule)
+                self._make_ready(rule)
             except Exception as error:
-                self._compiled.clear()
+                self._ready.clear()
                 self._refuse(error)
             finally:
                 kept.put_back()
-        if self._compiled:
-            self._tell(f"compiled in {time.perf_counter() - start:.1f} s")
+        if self._ready:
+            self._tell(f"{done} in {time.perf_counter() - start:.1f} s")
 
-    def _compile(self, rule: Rule) -> None:
-        import torch._dynamo.config as dynamo
+    def _announcement(self) -> str:
+        if not self._is_compiled:
+            return "capturing the iteration as a CUDA graph"
+        return f"compiling the iteration: 10 to 60 s the first time on idle cores, seconds from {_cache()} after that"
 
+    def _make_ready(self, rule: Rule) -> None:
+        if not self._is_compiled:
+            rule = rule_of_kernels(self._step.optimizer, self._step.parameters) or rule
         by_parts: Iterate | None = None
         for size in self._sizes:
             example = self._example(size)
-            if example.num_micro_batches <= MOST_IN_ONE_GRAPH:
-                iterate = _whole(self._step, rule, example)
+            if not self._is_compiled:
+                iterate = partial(self._eager, rule)
+            elif example.num_micro_batches <= MOST_IN_ONE_GRAPH:
+                iterate = self._tried(_whole(self._step, rule, example), example)
             else:
                 # The same for all sizes: their micro-batches are alike.
-                iterate = by_parts = by_parts or _by_parts(self._step, rule, example)
-            self._compiled[size] = iterate
+                by_parts = by_parts or _by_parts(self._step, rule, example)
+                iterate = self._tried(by_parts, example)
+            self._ready[size] = self._captured(iterate, example) if self._is_captured else iterate
+
+    def _eager(self, rule: Rule, mini_batch: MiniBatch, lr: Tensor) -> Done:
+        return self._step.iterate(mini_batch, rule, lr)
+
+    def _tried(self, iterate: Iterate, example: MiniBatch) -> Iterate:
+        """Compiled now, and called again: code that would be traced anew each time, as a model's that counts its
+        calls, shows there."""
+        import torch._dynamo.config as dynamo
+
+        with _switches():
             iterate(example, self._lr)
-            # Code that would be traced again each time, such as a model that counts its calls, shows here.
             with dynamo.patch(error_on_recompile=True):
                 iterate(example, self._lr)
-            if self._is_captured:
-                self._compiled[size] = self._captured(iterate, example)
+        return iterate
 
     def _captured(self, iterate: Iterate, example: MiniBatch) -> Captured:
-        held = tensors_held(self._step.forward)
         iterate(example, self._lr)
-        changed = [name for name, one in tensors_held(self._step.forward).items() if held.get(name) != one]
+        held = held_by(self._step.forward)
+        iterate(example, self._lr)
+        changed = [name for name, one in held_by(self._step.forward).items() if held.get(name) != one]
         if changed:
-            raise RuntimeError(f"an iteration puts another tensor in the place of {changed[0]}: a graph would not")
+            raise RuntimeError(f"an iteration puts something else in the place of {changed[0]}: a graph would not")
         return Captured(iterate, example, self._lr)
 
     def _refuse(self, error: Exception) -> None:
         reason = _in_short(error)
         if self._gives_up is None:
-            engine = "captured" if self._is_captured else "compiled"
+            engine = "compiled" if self._is_compiled else "captured"
             raise Refused(
                 f"trainer.engine={engine}: this run cannot be {engine} ({reason}): {_cure(self._goes_on)}"
             ) from error
@@ -169,9 +190,16 @@ def _by_parts(step: Step, rule: Rule, example: MiniBatch) -> Iterate:
 
 
 def _compiled(function: Any) -> Any:
-    return torch.compile(  # pyright: ignore[reportCallIssue] (isolate_recompiles is in no overload of torch 2.13)
-        function, fullgraph=True, isolate_recompiles=True, options={"guard_filter_fn": _guarded}
-    )
+    return torch.compile(_with_own_code(function), fullgraph=True, options={"guard_filter_fn": _guarded})
+
+
+def _with_own_code(function: Any) -> Any:
+    """The same function with code of its own: torch keeps with the code what it compiled of it, and would take for one
+    run what it compiled for another, because too little is looked at here to tell them apart."""
+    if isinstance(function, MethodType):
+        return MethodType(_with_own_code(function.__func__), function.__self__)
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
 
 
 def _guarded(entries: Sequence[Any]) -> list[bool]:
@@ -246,7 +274,7 @@ def compiled_sizes(
         "scaling moves the optimizer's options with the batch size": scaling.is_on and len(sizes) > 1,
         "the data are not in memory": not isinstance(source, MemorySource),
         "only SGD and AdamW are written out": not is_known(optimizer),
-        "a CUDA graph needs a GPU": wanted == "captured" and not is_on_gpu(model),
+        **(_not_captured(model) if wanted == "captured" else _not_compiled()),
         **_obstacles(config, model),
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
@@ -267,14 +295,23 @@ def _cure(goes_on: bool) -> str:
     return "start a new run, with a run_dir of its own" if goes_on else "set trainer.engine=eager"
 
 
-def _obstacles(config: Mapping[str, Any], model: nn.Module) -> dict[str, bool]:
+def _not_captured(model: nn.Module) -> dict[str, bool]:
+    return {"a CUDA graph needs a GPU": not is_on_gpu(model)}
+
+
+def _not_compiled() -> dict[str, bool]:
     import torch._dynamo.config as dynamo
 
-    searched = config["batch"]["micro_size"]
-    norms = [one for one in model.modules() if isinstance(one, _BatchNorm)]
     return {
         "this torch cannot trace autograd.grad, 2.13 can": not hasattr(dynamo, "trace_autograd_ops"),
         "there is no C++ compiler": shutil.which(os.environ.get("CXX", "g++")) is None,
+    }
+
+
+def _obstacles(config: Mapping[str, Any], model: nn.Module) -> dict[str, bool]:
+    searched = config["batch"]["micro_size"]
+    norms = [one for one in model.modules() if isinstance(one, _BatchNorm)]
+    return {
         "probes look at gradients": bool(config["probe"]),
         "callbacks of yours may": bool(config["trainer"]["extra"].get("callbacks")),
         "nonfinite=skip takes updates back": config["nonfinite"] == "skip",

@@ -1,9 +1,10 @@
-"""trainer.engine=captured: what is replayed is the compiled iteration, and what it leaves outlives the next ones.
+"""CUDA graphs: a replay is the iteration, eager or compiled, and what it leaves outlives the next ones.
 
 Where there is no GPU a replay is the iteration called again: inputs that are copied in, the ring, the rows are tested.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 from mbtrain.plan.refused import Refused
 from mbtrain.training import captured, compiled, recorder
 from mbtrain.training.module import MiniBatchModule
-from tests.conftest import rows, without_times
+from tests.conftest import final_weights, relative_difference, rows, without_times
+from tests.training.test_resume import check_same_run, train_with_kills
 
 # A mini-batch in one graph; by parts, with gradient norms and weights that are tensors.
 CASES = [
@@ -20,6 +22,7 @@ CASES = [
     ["batch.micro_size=32", "optimizer.clip_norm=1", "loss.class_weights=[1,2,1,1,1,1,1,1,1,1]"],
 ]
 LENGTH = ["duration=3ep", "batch.size=200"]
+Train = Callable[..., Any]
 
 
 @pytest.fixture
@@ -35,36 +38,46 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captured, "capture", capture)
 
 
+def compared(train: Train, *options: str, engine: str, tolerance: float = 1e-10) -> bool:
+    """Whether weights and rows are the eager engine's."""
+    mine, theirs = (train(*options, f"trainer.engine={one}") for one in (engine, "eager"))
+    assert mine["chosen"]["engine"] == engine
+    weights = zip(*(final_weights(one.run_dir).values() for one in (mine, theirs)), strict=True)
+    tables = zip(*(without_times(rows(one.run_dir)) for one in (mine, theirs)), strict=True)
+    return all(relative_difference(one, other) <= tolerance for one, other in weights) and all(
+        one == pytest.approx(other, rel=tolerance) for one, other in tables
+    )
+
+
 @pytest.mark.usefixtures("replayed")
+@pytest.mark.parametrize("engine", ["captured", "compiled"])
 @pytest.mark.parametrize("block", [64, 3])
 @pytest.mark.parametrize("options", CASES, ids=["one graph", "by parts"])
-def test_run_is_that_of_the_compiled_engine_rows_and_all(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, options: list[str], block: int
+def test_run_is_that_of_the_eager_engine_rows_and_all(
+    train: Train, monkeypatch: pytest.MonkeyPatch, options: list[str], block: int, engine: str
 ) -> None:
     monkeypatch.setattr(recorder, "BLOCK_ITERATIONS", block)
-    mine, theirs = (train(*LENGTH, *options, f"trainer.engine={one}") for one in ("captured", "compiled"))
-    assert mine["weights_sha256"] == theirs["weights_sha256"] and mine["chosen"]["engine"] == "captured"
-    assert without_times(rows(mine.run_dir)) == without_times(rows(theirs.run_dir))
+    assert compared(train, *LENGTH, *options, "trainer.precision=64-true", engine=engine)
 
 
 @pytest.mark.usefixtures("replayed")
-def test_a_ring_of_fewer_places_than_a_block_would_be_seen(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_by_torchs_kernels_is_that_of_the_eager_engine(train: Train) -> None:
+    assert compared(train, *LENGTH, *CASES[0], engine="captured", tolerance=2e-5)
+
+
+@pytest.mark.usefixtures("replayed")
+def test_a_ring_of_fewer_places_than_a_block_would_be_seen(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captured, "most_iterations", lambda pairs: 2)
-    mine, theirs = (train(*LENGTH, *CASES[0], f"trainer.engine={one}") for one in ("captured", "compiled"))
-    assert without_times(rows(mine.run_dir)) != without_times(rows(theirs.run_dir))
+    assert not compared(train, *LENGTH, *CASES[0], "trainer.precision=64-true", engine="captured")
 
 
 @pytest.mark.usefixtures("replayed")
 def test_rows_are_right_where_larger_mini_batches_leave_a_block_fewer_places(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "BLOCK_BYTES", 100 * 10 * 4 * 3)  # three iterations' outputs of the larger size
-    grown = ["batch.size=10", "batch_schedule=stepwise", "batch_schedule.at='400sp:100'"]
-    mine, theirs = (train("duration=1ep", *grown, f"trainer.engine={one}") for one in ("captured", "compiled"))
-    assert mine["chosen"]["engine"] == "captured" and len({row["batch_size"] for row in rows(mine.run_dir)}) > 1
-    assert without_times(rows(mine.run_dir)) == without_times(rows(theirs.run_dir))
+    monkeypatch.setattr(recorder, "BLOCK_BYTES", 100 * 10 * 8 * 3)  # three iterations' outputs of the larger size
+    grown = ["duration=1ep", "batch.size=10", "batch_schedule=stepwise", "batch_schedule.at='400sp:100'"]
+    assert compared(train, *grown, "trainer.precision=64-true", engine="captured")
 
 
 class Rebinding(torch.nn.Module):
@@ -81,21 +94,33 @@ class Rebinding(torch.nn.Module):
         return self.linear(x - self.mean)
 
 
+class Counting(torch.nn.Module):
+    """Trains another way from its third mini-batch on."""
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.linear, self.num_calls = torch.nn.Linear(64, num_outputs), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.num_calls += 1
+        return self.linear(x.flatten(1)) * (1 if self.num_calls < 3 else 2)
+
+
 @pytest.mark.usefixtures("replayed")
-def test_model_that_puts_a_new_tensor_in_the_place_of_a_buffer_is_refused(train: Callable[..., Any]) -> None:
-    own = [f"model._target_={__name__}.Rebinding", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
-    with pytest.raises(Refused, match="another tensor in the place of Rebinding.mean"):
+@pytest.mark.parametrize(("model", "name"), [("Rebinding", "mean"), ("Counting", "num_calls")])
+def test_model_that_changes_what_a_graph_would_not_is_refused(train: Train, model: str, name: str) -> None:
+    own = [f"model._target_={__name__}.{model}", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
+    with pytest.raises(Refused, match=f"something else in the place of {model}.{name}"):
         train(*own, "trainer.engine=captured")
-    assert train(*own, "trainer.engine=compiled")["iterations"] == 3
+    assert train(*own, "trainer.engine=eager")["iterations"] == 3
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["captured", "compiled"])
 @pytest.mark.parametrize("options", CASES, ids=["one graph", "by parts"])
-def test_replays_on_a_gpu_leave_what_the_compiled_engine_leaves_and_wait_for_nothing(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, options: list[str]
+def test_replays_on_a_gpu_leave_what_the_eager_engine_leaves_and_wait_for_nothing(
+    train: Train, monkeypatch: pytest.MonkeyPatch, options: list[str], engine: str
 ) -> None:
-    own = [*LENGTH, *options, "trainer.accelerator=gpu", "trainer.deterministic=true"]
-    theirs = train(*own, "trainer.engine=compiled")
     step = MiniBatchModule.training_step
 
     def guarded(self: Any, mini_batch: Any, batch_idx: int) -> None:
@@ -106,6 +131,12 @@ def test_replays_on_a_gpu_leave_what_the_compiled_engine_leaves_and_wait_for_not
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(MiniBatchModule, "training_step", guarded)
-    mine = train(*own, "trainer.engine=captured")
-    assert mine["weights_sha256"] == theirs["weights_sha256"]
-    assert without_times(rows(mine.run_dir)) == without_times(rows(theirs.run_dir))
+    own = [*LENGTH, *options, "trainer.accelerator=gpu", "trainer.deterministic=true", "trainer.precision=64-true"]
+    assert compared(train, *own, engine=engine)
+
+
+@pytest.mark.gpu
+def test_a_cut_run_on_a_gpu_is_the_whole_one_to_the_bit(train: Train, tmp_path: Path) -> None:
+    own = [*LENGTH, *CASES[0], "trainer.accelerator=gpu", "trainer.deterministic=true", "trainer.engine=captured"]
+    own += ["checkpoint.every=2it", "validate.every=3it"]
+    check_same_run(train_with_kills(train, tmp_path / "cut", [1, 6, 9], own), train(*own))
