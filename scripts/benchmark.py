@@ -127,11 +127,20 @@ def tables(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Any
 
     from mbtrain import one_run  # noqa: F401
 
-    core = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    way = Way(options.rounds, options.seconds, tell, core=core)
-    names = [name for name in FLAGS if getattr(options, name)] or ["loops"]
+    way = Way(options.rounds, options.seconds, tell, core=_core())
+    # On a GPU two processes at once would not share the time as they share a core's.
+    names = [name for name in FLAGS if getattr(options, name)] or ["loops" if way.core is not None else "alone"]
     for name in names:
         yield from _table(name, options, folder, way)
+
+
+def _core() -> int | None:
+    """Where everything runs; on a GPU, whose host threads hardly compute, anywhere."""
+    from timing.span import DEVICE
+
+    if DEVICE.type == "cuda" or not hasattr(os, "sched_getaffinity"):
+        return None
+    return max(os.sched_getaffinity(0))
 
 
 def _table(name: str, options: argparse.Namespace, folder: Path, way: Any) -> Iterator[tuple[str, Any]]:

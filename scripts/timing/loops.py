@@ -18,7 +18,7 @@ from timing.hand import (
 from timing.lightning import LightningLoop, LoggingModule, TemplateModule
 from timing.ours import WRAPPED, OurLoop, row_by_row
 from timing.pairs import Way, load, summary
-from timing.span import Peer
+from timing.span import DEVICE, Peer
 
 Make = Callable[[Case, Path], Peer]
 # One pass makes an update, by torch's SGD: what some peers are written for.
@@ -40,13 +40,15 @@ PEERS: dict[str, Make] = {
     "Lightning, template's module, CSV": lambda case, folder: LightningLoop(case, folder, TemplateModule, keeps="csv"),
     "ours": OurLoop,
     "ours, compiled": lambda case, folder: OurLoop(case, folder, "trainer.engine=compiled"),
+    "ours, captured": lambda case, folder: OurLoop(case, folder, "trainer.engine=captured"),
     "ours, torch.optim": lambda case, folder: OurLoop(case, folder, f"optimizer._target_={WRAPPED[case.optimizer]}"),
     "ours, stock loop": lambda case, folder: OurLoop(case, folder, "trainer.loop=stock"),
     "ours, DataLoader": lambda case, folder: OurLoop(case, folder, "dataset.workers=0"),
     "ours, row by row": lambda case, folder: row_by_row(OurLoop(case, folder)),
 }
+ON_A_GPU = ("ours, captured",)
 # On the cases of the goals all are measured; on the others these.
-FEW = ("(a')", "Lightning, self.log, CSV", "Lightning, template's module, CSV", "ours", "ours, compiled")
+FEW = ("(a')", "Lightning, self.log, CSV", "Lightning, template's module, CSV", "ours", "ours, compiled", *ON_A_GPU)
 ALL_ON = ("tiny32", "mlp32", "mlp256", "cnn32")
 
 
@@ -71,7 +73,8 @@ def measured(case: Case, folder: Path, way: Way, *, words: Sequence[str] | None)
 def peers_of(case: Case, words: Sequence[str] | None) -> dict[str, Make]:
     """All that is compared with (a) on this case."""
     is_plain = case.num_micro_batches == 1 and case.optimizer == "sgd"
-    fit = [name for name in PEERS if is_plain or name not in PLAIN]
+    is_on_gpu = DEVICE.type == "cuda"
+    fit = [name for name in PEERS if (is_plain or name not in PLAIN) and (is_on_gpu or name not in ON_A_GPU)]
     if words is None:
         return {name: PEERS[name] for name in fit if case.name in ALL_ON or name in FEW}
     return {name: PEERS[name] for name in fit if any(_names(word, name) for word in words)}
