@@ -36,7 +36,7 @@ from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.planning import order_and_plan
 from mbtrain.probes.contract import Scheduled
-from mbtrain.training.compiled import compiled_sizes
+from mbtrain.training.compiled import Engine, engine_of
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
 from mbtrain.training.place import (
     are_one_after_the_other,
@@ -73,8 +73,7 @@ class Assembly:
     plan_line: str
     workers: int
     callbacks: tuple[pl.Callback, ...]
-    # Sizes of mini-batch whose iteration is compiled; none where it runs eagerly.
-    compiled_sizes: tuple[int, ...]
+    engine: Engine
     # Whether some batch-norm layer gets one value a channel and sample.
     is_flat: bool
     recalibration: Recalibration
@@ -94,14 +93,7 @@ class Assembly:
     def chosen(self) -> dict[str, Any]:
         """What the program chose, and a resume uses again; result.json tells it too."""
         searched = {} if self.micro_sizes is None else self.micro_sizes.as_chosen()
-        return {"threads": self.threads, "engine": self.engine} | searched
-
-    @property
-    def engine(self) -> str:
-        """What runs the iterations: eager, compiled or captured."""
-        if not self.compiled_sizes:
-            return "eager"
-        return "captured" if self.config["trainer"]["engine"] == "captured" else "compiled"
+        return {"threads": self.threads, "engine": self.engine.name} | searched
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -162,7 +154,7 @@ def assemble(
     optimizer = _optimizer(config, model)
     scaled = _scaled(config, model, optimizer, plan)
     step = (model, optimizer, data.train, scaled.scaling)
-    sizes, note = compiled_sizes(config, chosen.get("engine"), plan, *step)
+    engine = engine_of(config, chosen.get("engine"), plan, *step)
     return Assembly(
         config=config,
         device=device,
@@ -181,10 +173,10 @@ def assemble(
         probes=probes_of(config, plan, model, optimizer, data.train, cutting.group_size),
         num_outputs=num_outputs,
         threads=wanted_threads or threads_for(trial.flops * cutting.micro_size, cores=cores),
-        plan_line=plan_line(config, plan, cutting) + note,
+        plan_line=plan_line(config, plan, cutting) + engine.note,
         workers=_workers(config, data.train, cores=cores),
         callbacks=callbacks_of(config),
-        compiled_sizes=sizes,
+        engine=engine,
         is_flat=trial.values_per_channel == 1,
         recalibration=recalibration_of(config, model, groups, data.train, plan, cutting.cut),
     )

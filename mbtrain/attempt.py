@@ -21,7 +21,7 @@ from mbtrain.probes.contract import needs
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
-from mbtrain.training.compiled import CompiledEngine
+from mbtrain.training.compiled import CompiledEngine, Engine
 from mbtrain.training.finite import Gate, NotFinite, unbounded_buffers
 from mbtrain.training.forward import Forward
 from mbtrain.training.halving import Halving
@@ -161,7 +161,7 @@ class Attempt:
             seed=config["seed"],
             probes=assembly.probes,
             validates=None if every is None else assembly.plan.cadence(Duration.parse(every)),
-            engine=self._engine() if assembly.compiled_sizes else None,
+            engine=self._engine() if assembly.engine.sizes else None,
             gate=Gate(assembly.model, assembly.optimizer, assembly.ema) if skips else None,
             halving=self._halving() if config["batch"]["micro_size"] == "auto" else None,
             reads=frozenset(names_read(assembly.plan.schedule)),
@@ -181,18 +181,18 @@ class Attempt:
         gives_up = self._run_eagerly if may_give_up else None
         return CompiledEngine(
             step,
-            assembly.compiled_sizes,
+            assembly.engine.sizes,
             self._loader.first,
             self._tell,
             gives_up,
             answering=self._signals.answering,
             goes_on=self._start is not None,
-            is_compiled=assembly.engine == "compiled",
+            is_compiled=assembly.engine.name == "compiled",
         )
 
     def _run_eagerly(self) -> None:
         """The code does not trace, and it was not asked to."""
-        self._assembly = replace(self._assembly, compiled_sizes=())
+        self._assembly = replace(self._assembly, engine=Engine("eager", (), ""))
         self._folder.choose(self._assembly.chosen())
 
     def _halving(self) -> Halving:
@@ -224,7 +224,7 @@ class Attempt:
     def _inspector(self, parts: Parts) -> Inspector:
         return Inspector(
             until=self._inspected,
-            goes_on=not self._assembly.compiled_sizes,
+            goes_on=not self._assembly.engine.sizes,
             run_dir=self._folder.path,
             forward=Forward(parts.model, parts.loss, parts.groups),
             optimizer=parts.update.optimizer,
@@ -234,7 +234,7 @@ class Attempt:
 
     def _saves(self) -> Any:
         every = self._config["checkpoint"]["every"]
-        if self._inspected and self._assembly.compiled_sizes:
+        if self._inspected and self._assembly.engine.sizes:
             # A replay runs eagerly, and not to the same bits: a run that is compiled must not go on from there.
             return None
         return None if every is None else self._assembly.plan.cadence(Duration.parse(every))

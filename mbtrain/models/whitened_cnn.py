@@ -22,9 +22,9 @@ class WhitenedCnn(nn.Module):
 
     Each block is a 3x3 convolution, 2x2 pooling, batch norm, GELU, then convolution, batch norm, GELU; what is left
     of the image is pooled to its largest value and a linear layer gives the outputs, `scale` times smaller than it
-    would. Batch norm has no weights, and its biases move `shift_speed` squared times as fast as the rest (the paper's 64).
-    A convolution starts as the identity on as many channels as it has in common with its input. In evaluation a
-    model that is `mirrored` gives the mean of its outputs for an image and for its mirror image.
+    would. Batch norm has no weights, and its biases move `shift_speed` squared times as fast as the rest (64 in the
+    paper). A convolution starts as the identity on as many channels as it has in common with its input. In evaluation
+    a model that is `mirrored` gives the mean of its outputs for an image and for its mirror image.
     """
 
     def __init__(

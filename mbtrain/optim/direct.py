@@ -77,7 +77,7 @@ def rule_of_kernels(optimizer: torch.optim.Optimizer, parameters: Sequence[Tenso
             reached = [place for place in own if gradient[place] is not None]
             known = {**group, "params": [parameters[place] for place in reached], "lr": lr}
             states = [optimizer.state[one] for one in known["params"]]
-            step(known, [gradient[place] for place in reached], states)
+            step(known, [gradient[place] for place in reached], states)  # pyright: ignore[reportArgumentType]
 
     return rule
 

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbtrain.log.reader import read_rows
+from mbtrain.log.status import read_status
+from mbtrain.plan.failed import Failed
 from mbtrain.study.design import Case
+from mbtrain.study.folder import is_done
 from mbtrain.study.jobs import Job
 from mbtrain.study.setting import Setting
 from mbtrain.study.trials import Trials
@@ -52,8 +55,18 @@ def paces(jobs: Sequence[Job], sizes: Mapping[str, int]) -> dict[str, Pace]:
     for number in range(NUM_ROUNDS):
         part = jobs[number * len(sizes) : (number + 1) * len(sizes)]
         for arm, job in zip(list(sizes)[:: 1 if number % 2 == 0 else -1], part, strict=True):
-            rounds[arm].append(_seconds(job.folder))
+            if is_done(job):
+                rounds[arm].append(_seconds(job.folder))
+    for arm, own in rounds.items():
+        if not own:
+            raise _untimed(arm, jobs)
     return {arm: Pace(own) for arm, own in rounds.items()}
+
+
+def _untimed(arm: str, jobs: Sequence[Job]) -> Failed:
+    first = next(job for job in jobs if not is_done(job))
+    status = read_status(first.folder) or {}
+    return Failed(f"{arm} cannot be timed: none of its runs was done ({status.get('message')}): see {first.folder}")
 
 
 def _job(trials: Trials, case: Case, arm: str, size: int, lr: float, number: int) -> Job:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +43,9 @@ MOST_SIZES = 8
 # model is not tiny; one at a time costs a call each.
 MOST_IN_ONE_GRAPH = 4
 ANSWER = "it stops once it is compiled; Ctrl-C again ends it at once"
-# `engine=auto` compiles where so many iterations are to come: a cold compile takes about as long as they save.
-WORTH_COMPILING = 100_000
+# `engine=auto` compiles where so many iterations are to come: a cold compile takes about as long as they save. On a GPU
+# it captures the eager iteration, which takes less than a second.
+WORTH_COMPILING, WORTH_CAPTURING = 100_000, 1_000
 
 
 # Names by which Dynamo speaks of what the functions below hold, and of modules.
@@ -160,14 +161,13 @@ class CompiledEngine:
         return Captured(iterate, example, self._lr)
 
     def _refuse(self, error: Exception) -> None:
-        reason = _in_short(error)
+        reason, engine = _in_short(error), "compiled" if self._is_compiled else "captured"
         if self._gives_up is None:
-            engine = "compiled" if self._is_compiled else "captured"
             raise Refused(
                 f"trainer.engine={engine}: this run cannot be {engine} ({reason}): {_cure(self._goes_on)}"
             ) from error
         self._gives_up()
-        self._tell(f"trainer.engine=auto: eager, this run cannot be compiled ({reason})")
+        self._tell(f"trainer.engine=auto: eager, this run cannot be {engine} ({reason})")
 
 
 def _in_short(error: Exception) -> str:
@@ -251,7 +251,15 @@ def _cache() -> str:
     return os.environ["TORCHINDUCTOR_CACHE_DIR"]
 
 
-def compiled_sizes(
+class Engine(NamedTuple):
+    """What runs the iterations, by its name: those of `sizes` not eagerly; `note` is what the plan line says of it."""
+
+    name: str
+    sizes: tuple[int, ...]
+    note: str
+
+
+def engine_of(
     config: Mapping[str, Any],
     chosen: str | None,
     plan: RunPlan,
@@ -259,14 +267,17 @@ def compiled_sizes(
     optimizer: torch.optim.Optimizer,
     source: Source,
     scaling: Scaling,
-) -> tuple[tuple[int, ...], str]:
-    """The sizes of mini-batch to compile, and what the plan line says of it; raises Refused with the reason.
+) -> Engine:
+    """The engine that the config asks for; `auto` takes one that suits the run. Raises Refused with the reason.
 
     `chosen` is the engine of a run that goes on.
     """
     wanted = chosen or config["trainer"]["engine"]
-    if wanted == "eager" or (wanted == "auto" and plan.num_iterations < WORTH_COMPILING):
-        return (), " (eager: too short to pay for compiling)" if wanted == "auto" else ""
+    quick, least = ("captured", WORTH_CAPTURING) if is_on_gpu(model) else ("compiled", WORTH_COMPILING)
+    name = quick if wanted == "auto" else wanted
+    if wanted == "eager" or (wanted == "auto" and plan.num_iterations < least):
+        note = " (eager: too short to pay for compiling)" if name == "compiled" else " (eager: too short to capture)"
+        return Engine("eager", (), note if wanted == "auto" else "")
     sizes = tuple(sorted({min(size, plan.num_samples) for start, size in plan.batch_sizes.steps if start < plan.total}))
     reasons = {
         "its batch sizes are not known ahead": not plan.is_counted,
@@ -274,14 +285,14 @@ def compiled_sizes(
         "scaling moves the optimizer's options with the batch size": scaling.is_on and len(sizes) > 1,
         "the data are not in memory": not isinstance(source, MemorySource),
         "only SGD and AdamW are written out": not is_known(optimizer),
-        **(_not_captured(model) if wanted == "captured" else _not_compiled()),
+        **(_not_captured(model) if name == "captured" else _not_compiled()),
         **_obstacles(config, model),
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     if reason is None:
-        return sizes, " (captured)" if wanted == "captured" else " (compiled)"
+        return Engine(name, sizes, f" ({name})")
     if wanted == "auto":
-        return (), f" (eager: {reason})"
+        return Engine("eager", (), f" (eager: {reason})")
     raise Refused(f"trainer.engine={wanted}: {reason}: {_cure(chosen == wanted)}")
 
 

@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import pad
 
 from mbtrain.data.augment import augment_of
+from tests.conftest import waiting_for_nothing
 from tests.data.conftest import CPU
 
 X = torch.randn(9, 3, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -110,11 +111,8 @@ def test_augmentation_on_a_gpu_waits_for_nothing_and_gives_the_bits_of_the_cpu()
     device = torch.device("cuda")
     images, x = augment_of(ALL, X[:1], device), X.to(device)
     images.apply(x, images.draw(9, None))  # whatever is set up once
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_for_nothing():
         draws = images.draw(9, None)
         result = images.apply(x, draws)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     on_cpu = augment(**ALL).apply(X, {name: values.cpu() for name, values in draws.items()})
     assert torch.equal(result.cpu(), on_cpu)

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from mbtrain.data.normalize import unit_range
 from mbtrain.data.sources import CHUNK_SIZE, DatasetSource, MemorySource
 from mbtrain.data.splits import Arrays
+from tests.conftest import waiting_for_nothing
 from tests.data.conftest import CPU
 
 X, Y = torch.arange(20.0).reshape(10, 2), torch.arange(10)
@@ -117,11 +118,8 @@ def test_a_mini_batch_on_a_gpu_waits_for_nothing_and_has_the_bits_of_the_cpu():
     memory = read.load()
     batch, chosen = tuple(tensor.pin_memory() for tensor in read.fetch([1, 4])), torch.tensor([1, 4], device=device)
     read.convert(batch)  # whatever is set up once
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_for_nothing():
         results = read.convert(batch), memory.gather(chosen)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     expected = on_cpu.convert(on_cpu.fetch([1, 4]))
     for result in results:
         assert all(torch.equal(ours.cpu(), theirs) for ours, theirs in zip(result, expected, strict=True))

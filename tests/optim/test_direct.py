@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from mbtrain.optim.direct import DirectStep
+from mbtrain.optim.direct import DirectStep, rule_of_kernels
 from mbtrain.optim.groups import parameter_groups
+from mbtrain.optim.written_out import rule_of
 
 SGD = [
     {"momentum": 0.9},
@@ -93,3 +94,35 @@ def test_plain_sgd_without_momentum_keeps_no_state_and_is_left_to_the_optimizer(
     _, optimizer = model_and_optimizer(torch.optim.SGD, {}, torch.float32)
     step(optimizer, gradients(optimizer, 0))
     DirectStep(optimizer).try_step(gradients(optimizer, 1))
+
+
+@pytest.mark.parametrize("reached", ["all", "not the first"])
+@pytest.mark.parametrize(("make", "options"), [CASES[0], CASES[1], CASES[3], CASES[4]], ids=str)
+def test_rule_of_the_kernels_steps_as_the_optimizer_does(make: Any, options: dict[str, Any], reached: str) -> None:
+    model, optimizer = model_and_optimizer(make, options, torch.float32)
+    reference, theirs = model_and_optimizer(make, options, torch.float32)
+    parameters = sorted(model.parameters(), key=lambda one: one.numel())  # in another order than the groups
+    rule_of(optimizer, parameters)  # makes the state
+    rule = rule_of_kernels(optimizer, parameters)
+    assert rule is not None
+    by_size = sorted(reference.parameters(), key=lambda one: one.numel())
+    for number in range(8):
+        generator = torch.Generator().manual_seed(number)
+        gradient: list[torch.Tensor | None] = [torch.randn(one.shape, generator=generator) for one in parameters]
+        if reached != "all":
+            gradient[0] = None
+        rule(gradient, torch.tensor(0.1 / (1 + number)))
+        for group in theirs.param_groups:
+            group["lr"] = 0.1 / (1 + number)
+        for parameter, one in zip(by_size, gradient, strict=True):
+            parameter.grad = one
+        theirs.step()
+    for ours, one in zip(parameters, by_size, strict=True):
+        torch.testing.assert_close(ours, one, rtol=1e-6, atol=1e-7)
+
+
+def test_kernels_take_no_learning_rate_in_float64_and_no_optimizer_of_another_class() -> None:
+    for make, dtype in ((torch.optim.SGD, torch.float64), (torch.optim.RAdam, torch.float32)):
+        parameter = torch.nn.Parameter(torch.zeros(2, dtype=dtype))
+        optimizer = make([parameter], lr=0.1)
+        assert rule_of_kernels(optimizer, [parameter]) is None

@@ -4,6 +4,7 @@ Where there is no GPU a replay is the iteration called again: inputs that are co
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from mbtrain.plan.refused import Refused
 from mbtrain.training import captured, compiled, recorder
 from mbtrain.training.module import MiniBatchModule
-from tests.conftest import final_weights, relative_difference, rows, without_times
+from tests.conftest import final_weights, relative_difference, rows, waiting_for_nothing, without_times
 from tests.training.test_resume import check_same_run, train_with_kills
 
 # A mini-batch in one graph; by parts, with gradient norms and weights that are tensors.
@@ -80,6 +81,20 @@ def test_rows_are_right_where_larger_mini_batches_leave_a_block_fewer_places(
     assert compared(train, *grown, "trainer.precision=64-true", engine="captured")
 
 
+@pytest.mark.usefixtures("replayed")
+def test_auto_captures_on_a_gpu_where_the_run_is_not_short(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    short = train("trainer.engine=auto", "duration=3it", is_quiet=False)
+    assert short["chosen"]["engine"] == "eager" and "eager: too short to capture" in capsys.readouterr().err
+    monkeypatch.setattr(compiled, "WORTH_CAPTURING", 3)
+    run = train("trainer.engine=auto", "duration=3it", is_quiet=False)
+    assert run["chosen"]["engine"] == "captured" and "captured in" in capsys.readouterr().err
+    own = [f"model._target_={__name__}.Counting", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
+    eager = train("trainer.engine=auto", *own, is_quiet=False)
+    assert eager["chosen"]["engine"] == "eager" and "this run cannot be captured" in capsys.readouterr().err
+
+
 class Rebinding(torch.nn.Module):
     """Keeps a mean of its inputs in a new tensor each time."""
 
@@ -124,13 +139,12 @@ def test_replays_on_a_gpu_leave_what_the_eager_engine_leaves_and_wait_for_nothin
     step = MiniBatchModule.training_step
 
     def guarded(self: Any, mini_batch: Any, batch_idx: int) -> None:
-        torch.cuda.set_sync_debug_mode("error" if mini_batch.iteration.size == 200 else "default")
-        try:
+        with waiting_for_nothing() if mini_batch.iteration.size == 200 else nullcontext():
             step(self, mini_batch, batch_idx)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(MiniBatchModule, "training_step", guarded)
+    # No block ends on the way: the log's thread may wait.
+    monkeypatch.setattr(recorder, "BLOCK_SECONDS", 600.0)
     own = [*LENGTH, *options, "trainer.accelerator=gpu", "trainer.deterministic=true", "trainer.precision=64-true"]
     assert compared(train, *own, engine=engine)
 
