@@ -170,8 +170,8 @@ KEYS: dict[str, Key] = {
     "trainer.loop": Key(choice("lean", "stock"), "our epoch loop, or Lightning's own (slower, for comparison)"),
     "trainer.engine": Key(
         choice("eager", "compiled", "captured", "auto"),
-        "compiled: an iteration is one compiled function, faster after 10 to 60 s of compiling; auto where it "
-        "pays; captured: a CUDA graph replays it (not yet tried on a GPU)",
+        "captured: a CUDA graph replays the iteration, on a GPU; compiled: it is one compiled function, after 10 to "
+        "60 s of compiling, and a graph of that on a GPU; auto: on a GPU captured, else compiled, where it pays",
     ),
     "trainer.deterministic": Key(FLAG, "repeatable kernels on CUDA, where bit-exact resume needs them; slower"),
     "trainer.activation_checkpointing": Key(

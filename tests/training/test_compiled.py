@@ -31,6 +31,7 @@ GHOSTS += ["model.dropout=0.3", "optimizer.clip_norm=1", "dataset.augment=[flip,
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="this torch draws in another order where it compiles")
 @pytest.mark.parametrize("options", [["batch.micro_size=100", *DRAWS], GHOSTS], ids=["one graph", "by parts"])
 def test_agrees_with_the_eager_engine(train: Callable[..., Any], options: list[str]) -> None:
     graph = train(*LENGTH, "trainer.precision=64-true", *options)
