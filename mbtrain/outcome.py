@@ -2,10 +2,8 @@
 
 import hashlib
 import platform
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from torch import nn
 
 from mbtrain.assembly import Assembly
 from mbtrain.data.sources import Source
+from mbtrain.log.provenance import git_state, versions
 from mbtrain.training.module import MiniBatchModule
 from mbtrain.training.sealed import read_sealed
 from mbtrain.training.signals import Interrupted, Signals
@@ -61,7 +60,7 @@ def outcome(
         "seconds": seconds,
         "samples_per_s": samples / seconds if seconds > 0 else None,
         "chosen": assembly.chosen() | {"device": str(assembly.device)},
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": versions(PACKAGES) | {"python": platform.python_version()},
         "git": git_state(),
     }
 
@@ -83,18 +82,6 @@ def weights_sha256(model: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {list(value.shape)};".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
     return digest.hexdigest()
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit of the working folder, and whether files differ from it; None outside a repository."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10).stdout
-
-    try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "is_changed": bool(git("status", "--porcelain").strip())}
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _evaluate(

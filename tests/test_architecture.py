@@ -36,13 +36,13 @@ MAY_IMPORT = {
     "cutting": {"plan"},
     "micro_size": BLOCKS | {"assembly", "cutting", "training"},
     "thread_count": {"assembly", "log", "micro_size", "plan", "training"},
-    "outcome": BLOCKS | {"assembly", "training"},
+    "outcome": BLOCKS | {"assembly", "log", "training"},
     "finished_run": {"assembly", "data", "norm", "plan", "run_folder", "training"},
     "attempt": BLOCKS | {"planning", "assembly", "finished_run", "log", "outcome", "run_folder", "training"},
     "one_run": BLOCKS | {"assembly", "attempt", "log", "micro_size", "run_folder", "thread_count", "training"},
     "timed_run": BLOCKS | {"assembly", "attempt", "log", "run_folder", "training"},
     "launch": {"one_run", "plan", "run_folder", "side_process", "trackers", "training", "assembly", "data"},
-    "study": {"analysis", "assembly", "config", "data", "log", "one_run", "outcome", "plan"}
+    "study": {"analysis", "assembly", "config", "data", "log", "one_run", "plan"}
     | {"run_folder", "side_process", "timed_run", "trackers", "training"},
     "__init__": {"config", "finished_run", "launch", "one_run", "plan"},
     "terminal": set(),

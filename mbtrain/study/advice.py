@@ -9,7 +9,6 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from rich.console import Console
 from mbtrain.config.check import check
 from mbtrain.config.compose import plain
 from mbtrain.log.files import replace
+from mbtrain.log.provenance import git_state, versions
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.refused import Refused
 from mbtrain.study import advice_calibration, advice_timing
@@ -251,15 +251,13 @@ class _Advice:
 
     def _measured(self, noise: MeasuredNoise) -> dict[str, Any]:
         """What the analysis reads, and what whoever doubts it needs."""
-        from mbtrain.outcome import git_state
-
         values = self._values
         return {
             "question": self._options.question,
             "command": shlex.join(["mbtrain", *self._overrides]),
             "given": self._given,
             "git": git_state(),
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": versions(PACKAGES),
             "cores": os.cpu_count(),
             "own": {key: values["batch"][key] for key in ("size", "micro_size", "accumulate")}
             | {"group_size": values["batch_norm"]["group_size"], "lr": values["optimizer"]["lr"]}

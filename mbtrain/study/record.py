@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
+from mbtrain.log.provenance import git_state, versions
 from mbtrain.study.course import Course
 from mbtrain.study.design import Design
 from mbtrain.study.jobs import Job
@@ -31,8 +31,6 @@ class Record:
 
     def content(self) -> dict[str, Any]:
         """What is written."""
-        from mbtrain.outcome import git_state
-
         design = self._design
         return {
             "question": design.question,
@@ -40,7 +38,7 @@ class Record:
             "scale": design.scale,
             "command": self._command,
             "git": git_state(),
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": versions(PACKAGES),
             "cores": os.cpu_count(),
             "budget": design.budget,
             "rate_of": design.rate_of,

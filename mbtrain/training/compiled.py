@@ -4,8 +4,8 @@ What is compiled is plain torch that runs eagerly too (mbtrain.training.step), t
 of torch's fused kernel. Results agree with the eager engine's to rounding, not to the bit; a resumed run agrees with an
 uninterrupted one to the bit, because what serves an iteration depends on its mini-batch alone: one of a size in force
 is compiled, as one graph where it has up to four micro-batches, else as one of four micro-batches, called again and
-again, and one of the update, so that more of them take no longer to compile; the ragged tail of an epoch runs eagerly. torch 2.11 draws in another order within a graph, so that there dropout and
-augmentation differ from the eager engine's.
+again, and one of the update, so that more of them take no longer to compile; the ragged tail of an epoch runs eagerly.
+torch 2.11 draws in another order within a graph, so that there dropout and augmentation differ from the eager engine's.
 """
 
 import os
