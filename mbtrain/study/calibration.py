@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mbtrain.log.reader import read_rows
 from mbtrain.log.status import read_status
-from mbtrain.plan.failed import Failed
+from mbtrain.plan.refused import Refused
 from mbtrain.study.design import Case
 from mbtrain.study.folder import is_done
 from mbtrain.study.jobs import Job
@@ -63,10 +63,12 @@ def paces(jobs: Sequence[Job], sizes: Mapping[str, int]) -> dict[str, Pace]:
     return {arm: Pace(own) for arm, own in rounds.items()}
 
 
-def _untimed(arm: str, jobs: Sequence[Job]) -> Failed:
+def _untimed(arm: str, jobs: Sequence[Job]) -> Refused:
     first = next(job for job in jobs if not is_done(job))
     status = read_status(first.folder) or {}
-    return Failed(f"{arm} cannot be timed: none of its runs was done ({status.get('message')}): see {first.folder}")
+    return Refused(
+        f"study: {arm} cannot be timed, none of its runs was done ({status.get('message')}): see {first.folder}"
+    )
 
 
 def _job(trials: Trials, case: Case, arm: str, size: int, lr: float, number: int) -> Job:

@@ -16,6 +16,8 @@ from mbtrain.run_folder import RunFolder
 from mbtrain.study.jobs import Job, names_job
 
 FILE = "sweep.json"
+# How the status of a job begins that was refused.
+_REFUSED = "Refused: "
 
 
 class SweepFolder:
@@ -74,8 +76,12 @@ class SweepFolder:
         return varied
 
     def remaining(self, jobs: Iterable[Job], *, retries_failed: bool) -> list[Job]:
-        """The jobs to run: neither done nor, unless asked for, failed; from now on they are waiting."""
-        left = [job for job in jobs if not is_done(job) and (retries_failed or state_of(job) != "failed")]
+        """The jobs to run: neither done nor, unless asked for or they were refused, failed; now they are waiting."""
+        left = [
+            job
+            for job in jobs
+            if not is_done(job) and (retries_failed or state_of(job) != "failed" or refusal_of(job) is not None)
+        ]
         for job in left:
             job.folder.mkdir(exist_ok=True)
             write_status(job.folder, "waiting")
@@ -86,6 +92,13 @@ def state_of(job: Job) -> str:
     """What a job's folder says of it; one that nobody began is waiting."""
     status = read_status(job.folder)
     return "waiting" if status is None else status["status"]
+
+
+def refusal_of(job: Job) -> str | None:
+    """Why a job was refused before it trained, as where it asks for a GPU and there is none; None for any other."""
+    status = read_status(job.folder)
+    said = status["message"] if status is not None and status["status"] == "failed" else None
+    return said.removeprefix(_REFUSED) if said and said.startswith(_REFUSED) else None
 
 
 def is_done(job: Job) -> bool:

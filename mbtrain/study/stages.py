@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mbtrain.study.folder import SweepFolder, is_done, result_of
+from mbtrain.plan.refused import Refused
+from mbtrain.study.folder import SweepFolder, is_done, refusal_of, result_of
 from mbtrain.study.job_process import run_job
 from mbtrain.study.jobs import Job
 from mbtrain.study.pool import Stop, run_all, started
@@ -66,6 +67,10 @@ class Stages:
         if self._stop.received is not None:
             self.say("interrupted: the same command goes on")
             raise Stopped
+        for job in remaining:
+            # Not for its learning rate: no other run would begin either.
+            if refusal := refusal_of(job):
+                raise Refused(f"{refusal} ({stage}/{job.name})")
 
     def result_of(self, job: Job) -> Mapping[str, Any]:
         """What a run that is done came to; empty for any other."""

@@ -125,7 +125,10 @@ def rate(setting: Setting, course: Course, searches: Searches) -> float:
     arm = course.design.rate_of.get(setting.arm, setting.arm)
     search = searches[setting] if setting in searches else searches[course.main()[arm]]
     if search.best_rate is None:
-        raise Refused(f"study: every learning rate of {setting.case.name}, {arm} diverged: lower its lr")
+        raise Refused(
+            f"study: no run of {setting.case.name}, {arm} came to its end at any learning rate: lower its lr; "
+            "tune/*/status.json says why of each"
+        )
     return search.best_rate
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -116,3 +117,28 @@ def test_other_design_in_the_same_folder_is_refused(command: Sweep) -> None:
     Path("asked/design.json").write_text("{}")
     code, said = study(command)
     assert code == 2 and "study_dir=asked: holds another design" in said, said
+
+
+@pytest.mark.parametrize("budget", ["time", "samples"])
+def test_study_whose_runs_are_refused_says_why_in_one_line_and_begins_anew(
+    command: Sweep, monkeypatch: pytest.MonkeyPatch, budget: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, said = study(command, "trainer.accelerator=gpu", f"study.budget={budget}")
+    assert code == 2 and "mbtrain: trainer.accelerator=gpu: there is no GPU" in said.splitlines()[-1], said
+    stage = "calibrate" if budget == "time" else "tune"
+    before = {path: path.read_bytes() for path in Path("asked", stage).glob("*/status.json")}
+    assert len(before) > 1 and all(b"Refused" in one for one in before.values())
+    study(command, "trainer.accelerator=gpu", f"study.budget={budget}")
+    assert all(path.read_bytes() != one for path, one in before.items()), "a refused run is begun again"
+
+
+def test_study_whose_runs_fail_before_they_are_timed_says_which_and_where(
+    command: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr("mbtrain.one_run.train", fail)
+    code, said = study(command)
+    assert code == 2 and "step cannot be timed" in said and "RuntimeError: no such luck" in said.splitlines()[-1], said
