@@ -8,6 +8,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ def launch(config: dict[str, Any], overrides: Sequence[str] = ()) -> int:
     console = Console(stderr=True)
     config = _resumed(config, overrides)
     side = _side_process(config)
-    from mbtrain.training.signals import Interrupted
+    with _loading(console):
+        from mbtrain.training.signals import Interrupted
 
     try:
         result = _trained(config, console, side)
@@ -102,6 +104,11 @@ def _trained(config: Mapping[str, Any], console: Console, side: SideProcess) -> 
     if not result.is_new:
         side.cancel()
     return result
+
+
+def _loading(console: Console) -> AbstractContextManager[object]:
+    """Shown while modules are imported, which takes seconds; gone after that."""
+    return console.status("loading torch and Lightning") if console.is_terminal else nullcontext()
 
 
 def _tell(result: "Result", side: SideProcess, console: Console) -> None:
