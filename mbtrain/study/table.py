@@ -18,12 +18,12 @@ def show(jobs: Sequence[Job], varied: Sequence[str], console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("job", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for name in ("validation", "test", "seconds"):
+    results = [result_of(job) for job in jobs]
+    columns = [_named([score_of(result, part) for result in results], part) for part in ("val", "test")]
+    for name in (*(name for name, _ in columns), "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
-    for job in jobs:
-        state, result = state_of(job), result_of(job)
-        seconds = f"{result['seconds']:.1f}" if result else ""
-        scores = (score_of(result, part).split(" ")[-1] for part in ("val", "test"))
+    for job, result, *scores in zip(jobs, results, *(cells for _, cells in columns), strict=True):
+        state, seconds = state_of(job), f"{result['seconds']:.1f}" if result else ""
         table.add_row(label(job, varied), f"[{STYLES.get(state, 'yellow')}]{state}[/]", *scores, seconds)
     console.print(table)
     for job in jobs:
@@ -35,6 +35,16 @@ def label(job: Job, varied: Sequence[str]) -> str:
     """What tells a job from the others: the keys that vary, with its values."""
     given = dict(assignment(one) for one in job.overrides)
     return " ".join(f"{key}={given[key]}" for key in varied if key in given) or job.name
+
+
+def _named(scores: Sequence[str], part: str) -> tuple[str, Sequence[str]]:
+    """The head of a column of scores and its cells: the score's name, where all have the same.
+
+    >>> _named(["val/loss 0.25", "", "val/loss 0.5"], "val")
+    ('val/loss', ['0.25', '', '0.5'])
+    """
+    names = {score.split(" ")[0] for score in scores if score}
+    return (names.pop(), [score.split(" ")[-1] for score in scores]) if len(names) == 1 else (part, scores)
 
 
 def score_of(result: Mapping[str, Any], part: str) -> str:
