@@ -36,7 +36,7 @@ from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.planning import order_and_plan
 from mbtrain.probes.contract import Scheduled
-from mbtrain.training.compiled import Engine, engine_of
+from mbtrain.training.engine import Engine, engine_of
 from mbtrain.training.metrics import ClassScores, NumberScores, Scores
 from mbtrain.training.place import (
     are_one_after_the_other,

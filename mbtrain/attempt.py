@@ -21,7 +21,8 @@ from mbtrain.probes.contract import needs
 from mbtrain.run_folder import RunFolder
 from mbtrain.training.checkpoint import BEST, CheckpointFiles, loadable
 from mbtrain.training.clock import Clock
-from mbtrain.training.compiled import CompiledEngine, Engine
+from mbtrain.training.compiled import CompiledEngine
+from mbtrain.training.engine import Engine
 from mbtrain.training.finite import Gate, NotFinite, unbounded_buffers
 from mbtrain.training.forward import Forward
 from mbtrain.training.halving import Halving

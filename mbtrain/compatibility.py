@@ -9,6 +9,7 @@ from torch import nn
 from mbtrain.data.prepare import Data
 from mbtrain.losses.contract import Loss, losses_of
 from mbtrain.plan.refused import Refused
+from mbtrain.training.kept import KeptAttributes
 from mbtrain.training.place import Trial, tried
 
 
@@ -21,7 +22,7 @@ def try_out(config: Mapping[str, Any], data: Data, model: nn.Module, loss: Loss,
     """One sample through model and loss, without a trace: shapes and types go together, or Refused."""
     source = data.train
     inputs, target = source.read([0])
-    was_training = model.training
+    was_training, kept = model.training, KeptAttributes([model])
     try:
         with torch.no_grad():
             trial = tried(model.eval(), inputs)
@@ -38,6 +39,7 @@ def try_out(config: Mapping[str, Any], data: Data, model: nn.Module, loss: Loss,
         ) from error
     finally:
         model.train(was_training)
+        kept.put_back()
     return trial
 
 

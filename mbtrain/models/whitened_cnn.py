@@ -104,7 +104,7 @@ class Shift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
-        return x + self.speed * self.bias
+        return x + (self.speed * self.bias).to(x.dtype)
 
 
 def _block(before: int, width: int, speed: float) -> nn.Sequential:

@@ -15,6 +15,7 @@ from mbtrain.study.setting import Setting
 from mbtrain.study.trials import Trials
 
 NUM_ROUNDS = 5
+FEWEST_ROUNDS = 3
 WARM_UP = 0.2
 # A run that is only timed has at least so many iterations.
 FEWEST = 10
@@ -52,22 +53,24 @@ def timed_jobs(trials: Trials, case: Case, sizes: Mapping[str, int], rates: Mapp
 def paces(jobs: Sequence[Job], sizes: Mapping[str, int]) -> dict[str, Pace]:
     """The pace of every arm, from the logs of the jobs in that order."""
     rounds: dict[str, list[float]] = {arm: [] for arm in sizes}
+    failed: dict[str, list[Job]] = {arm: [] for arm in sizes}
     for number in range(NUM_ROUNDS):
         part = jobs[number * len(sizes) : (number + 1) * len(sizes)]
         for arm, job in zip(list(sizes)[:: 1 if number % 2 == 0 else -1], part, strict=True):
             if is_done(job):
                 rounds[arm].append(_seconds(job.folder))
+            else:
+                failed[arm].append(job)
     for arm, own in rounds.items():
-        if not own:
-            raise _untimed(arm, jobs)
+        if len(own) < FEWEST_ROUNDS:
+            raise _untimed(arm, failed[arm])
     return {arm: Pace(own) for arm, own in rounds.items()}
 
 
 def _untimed(arm: str, jobs: Sequence[Job]) -> Refused:
-    first = next(job for job in jobs if not is_done(job))
-    status = read_status(first.folder) or {}
+    said = (read_status(jobs[0].folder) or {}).get("message") or "nothing was said"
     return Refused(
-        f"study: {arm} cannot be timed, none of its runs was done ({status.get('message')}): see {first.folder}"
+        f"study: {arm} cannot be timed, {len(jobs)} of its runs were not done ({said}): see {jobs[0].folder}"
     )
 
 

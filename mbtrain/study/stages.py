@@ -68,7 +68,7 @@ class Stages:
             self.say("interrupted: the same command goes on")
             raise Stopped
         for job in remaining:
-            # Not for its learning rate: no other run would begin either.
+            # Not for its learning rate or its seed: nothing that the study tries can help it.
             if refusal := refusal_of(job):
                 raise Refused(f"{refusal} ({stage}/{job.name})")
 

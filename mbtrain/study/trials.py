@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from mbtrain.config.check import check
 from mbtrain.config.compose import plain
+from mbtrain.plan.refused import Refused
 from mbtrain.study.composition import Compositions
 from mbtrain.study.design import Case, Design
 from mbtrain.study.jobs import Job
@@ -29,6 +30,11 @@ class Trials:
             for case in design.cases
             for arm in design.arms_of(case)
         }
+        if design.is_timed and any(config["trainer"]["engine"] == "auto" for _, config in self._bases.values()):
+            raise Refused(
+                "trainer.engine=auto: it may take another engine for a timed run than for a long one: name one, "
+                "such as trainer.engine=eager"
+            )
 
     def job(
         self,

@@ -8,14 +8,20 @@ stacked it: it never holds more iterations than the ring has places.
 Where there is no GPU the tests replay by calling again; `pytest -m gpu` has passed on an NVIDIA H200.
 """
 
-from collections.abc import Callable
+import copy
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mbtrain.data.loader import MiniBatch
 from mbtrain.training.forward import Forward
+from mbtrain.training.kept import attributes
 from mbtrain.training.recorder import most_iterations
 from mbtrain.training.step import Done
 
@@ -30,7 +36,8 @@ class Captured:
         self._mini_batch, self._iterate, self._lr = example.of(self._indices), iterate, lr
         left = iterate(self._mini_batch, lr)
         self._weight = left.weight
-        self._size = most_iterations(left.pairs) + 1
+        # The recorder stacks these at the latest before one more is made.
+        self._size = most_iterations(left.pairs)
         self._rings = [one.new_zeros(self._size, *one.shape) for one in _tensors(left)]
         self._place, self._next = torch.zeros(1, dtype=torch.long, device=example.device), 0
         self._replay = capture(self._run)
@@ -63,12 +70,38 @@ def held_by(forward: Forward) -> dict[str, Any]:
     """By name, what each parameter, buffer and attribute of model and loss is: which tensor, or which plain value."""
     modules = [one for one in (forward.model, forward.loss) if isinstance(one, nn.Module)]
     return {
-        f"{type(root).__name__}.{path}.{name}".replace("..", "."): id(one) if isinstance(one, Tensor) else one
+        f"{type(root).__name__}.{path}.{name}".replace("..", "."): id(one)
+        if isinstance(one, Tensor)
+        else copy.deepcopy(one)
         for root in modules
         for path, module in root.named_modules()
-        for name, one in {**module._parameters, **module._buffers, **vars(module)}.items()
-        if isinstance(one, Tensor | bool | int | float | str)
+        for name, one in {**module._parameters, **module._buffers, **dict(attributes(module))}.items()
     }
+
+
+def host_generators(device: torch.device) -> tuple[Any, ...]:
+    """Where the generators stand that a graph does not draw from."""
+    numpy = np.random.get_state(legacy=False)["state"]
+    on_cpu = torch.default_generator.get_state().numpy().tobytes() if device.type == "cuda" else b""
+    return random.getstate(), numpy["key"].tobytes(), numpy["pos"], on_cpu
+
+
+@contextmanager
+def waiting_for_nothing(device: torch.device) -> Iterator[None]:
+    """Whatever waits for the GPU in here raises; a capture that fails would leave torch's generator marked."""
+    if device.type != "cuda":
+        yield
+        return
+    _let_wait("error")
+    try:
+        yield
+    finally:
+        _let_wait("default")
+
+
+def _let_wait(mode: str) -> None:
+    with warnings.catch_warnings(action="ignore"):  # that the mode is a prototype
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def _tensors(done: Done) -> list[Tensor]:

@@ -10,7 +10,6 @@ torch 2.11 draws in another order within a graph, so that there dropout and augm
 
 import os
 import re
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,21 +17,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbtrain.data.loader import MiniBatch
-from mbtrain.data.sources import MemorySource, Source
 from mbtrain.optim.direct import rule_of_kernels
-from mbtrain.optim.written_out import Rule, is_known, rule_of
+from mbtrain.optim.written_out import Rule, rule_of
 from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
-from mbtrain.plan.run import RunPlan
-from mbtrain.plan.scaling import Scaling
-from mbtrain.training.captured import Captured, held_by
+from mbtrain.training.captured import Captured, held_by, host_generators, waiting_for_nothing
 from mbtrain.training.kept import KeptState, kept_generators
 from mbtrain.training.step import Done, Step, StepByParts
 
@@ -44,9 +39,6 @@ MOST_SIZES = 8
 # model is not tiny; one at a time costs a call each.
 MOST_IN_ONE_GRAPH = 4
 ANSWER = "it stops once it is compiled; Ctrl-C again ends it at once"
-# `engine=auto` compiles where so many iterations are to come: a cold compile takes about as long as they save. On a GPU
-# it captures the eager iteration, which takes less than a second.
-WORTH_COMPILING, WORTH_CAPTURING = 100_000, 1_000
 
 
 # Names by which Dynamo speaks of what the functions below hold, and of modules.
@@ -80,7 +72,7 @@ class CompiledEngine:
         self._ready: dict[int, Iterate] = {}
         one = step.parameters[0]
         self._lr = torch.zeros((), dtype=one.dtype, device=one.device)
-        self._is_captured = is_on_gpu(step.forward.model)
+        self._is_captured, self._held = is_on_gpu(step.forward.model), dict[str, Any]()
 
     def takes(self, mini_batch: MiniBatch) -> bool:
         """Whether this iteration is one of them; the ragged tail is not."""
@@ -99,13 +91,21 @@ class CompiledEngine:
                 f"compiled ({_in_short(error)}): start a new run with trainer.engine=eager"
             ) from error
 
+    def look_again(self) -> None:
+        """After whatever came between two iterations: raises Failed where a graph would not see what has changed."""
+        if self._held and (name := self._changed(self._held)):
+            raise Failed(
+                f"{name} has changed since the iteration was captured: start a new run with trainer.engine=eager"
+            )
+
     def warm_up(self) -> None:
         """Make ready for every size by running it, everything put back; raises Refused where the code won't do."""
         start, done = time.perf_counter(), "compiled" if self._is_compiled else "captured"
         self._tell(self._announcement())
         rule = rule_of(self._step.optimizer, self._step.parameters)
         # After `rule_of`, which makes the optimizer's state: the tensors that are compiled in are those put back.
-        kept = KeptState(self._step.forward.model, self._step.optimizer, None)
+        forward = self._step.forward
+        kept = KeptState(forward.model, self._step.optimizer, None, loss=forward.loss)
         with kept_generators(self._lr.device), self._answering(ANSWER):
             try:
                 self._make_ready(rule)
@@ -128,6 +128,7 @@ class CompiledEngine:
         by_parts: Iterate | None = None
         for size in self._sizes:
             example = self._example(size)
+            held = held_by(self._step.forward) if self._is_captured else {}
             if not self._is_compiled:
                 iterate = partial(self._eager, rule)
             elif example.num_micro_batches <= MOST_IN_ONE_GRAPH:
@@ -136,7 +137,8 @@ class CompiledEngine:
                 # The same for all sizes: their micro-batches are alike.
                 by_parts = by_parts or _by_parts(self._step, rule, example)
                 iterate = self._tried(by_parts, example)
-            self._ready[size] = self._captured(iterate, example) if self._is_captured else iterate
+            self._ready[size] = self._captured(iterate, example, held) if self._is_captured else iterate
+        self._held = held_by(self._step.forward) if self._is_captured else {}
 
     def _eager(self, rule: Rule, mini_batch: MiniBatch, lr: Tensor) -> Done:
         return self._step.iterate(mini_batch, rule, lr)
@@ -152,20 +154,27 @@ class CompiledEngine:
                 iterate(example, self._lr)
         return iterate
 
-    def _captured(self, iterate: Iterate, example: MiniBatch) -> Captured:
+    def _captured(self, iterate: Iterate, example: MiniBatch, held: Mapping[str, Any]) -> Captured:
+        """`held` is what the model held before its first iteration."""
         iterate(example, self._lr)
-        held = held_by(self._step.forward)
-        iterate(example, self._lr)
-        changed = [name for name, one in held_by(self._step.forward).items() if held.get(name) != one]
-        if changed:
-            raise RuntimeError(f"an iteration puts something else in the place of {changed[0]}: a graph would not")
+        drawn = host_generators(self._lr.device)
+        with waiting_for_nothing(self._lr.device):
+            iterate(example, self._lr)
+        if name := self._changed(held):
+            raise RuntimeError(f"an iteration puts something else in the place of {name}: a graph would not")
+        if host_generators(self._lr.device) != drawn:
+            raise RuntimeError("an iteration draws random numbers on the host: a graph would not")
         return Captured(iterate, example, self._lr)
+
+    def _changed(self, held: Mapping[str, Any]) -> str | None:
+        now = held_by(self._step.forward)
+        return next((name for name in {**held, **now} if held.get(name) != now.get(name)), None)
 
     def _refuse(self, error: Exception) -> None:
         reason, engine = _in_short(error), "compiled" if self._is_compiled else "captured"
         if self._gives_up is None:
             raise Refused(
-                f"trainer.engine={engine}: this run cannot be {engine} ({reason}): {_cure(self._goes_on)}"
+                f"trainer.engine={engine}: this run cannot be {engine} ({reason}): {cure(self._goes_on)}"
             ) from error
         self._gives_up()
         self._tell(f"trainer.engine=auto: eager, this run cannot be {engine} ({reason})")
@@ -252,86 +261,11 @@ def _cache() -> str:
     return os.environ["TORCHINDUCTOR_CACHE_DIR"]
 
 
-class Engine(NamedTuple):
-    """What runs the iterations, by its name: those of `sizes` not eagerly; `note` is what the plan line says of it."""
-
-    name: str
-    sizes: tuple[int, ...]
-    note: str
-
-
-def engine_of(
-    config: Mapping[str, Any],
-    chosen: str | None,
-    plan: RunPlan,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    source: Source,
-    scaling: Scaling,
-) -> Engine:
-    """The engine that the config asks for; `auto` takes one that suits the run. Raises Refused with the reason.
-
-    `chosen` is the engine of a run that goes on.
-    """
-    wanted = chosen or config["trainer"]["engine"]
-    quick, least = ("captured", WORTH_CAPTURING) if is_on_gpu(model) else ("compiled", WORTH_COMPILING)
-    name = quick if wanted == "auto" else wanted
-    if wanted == "eager" or (wanted == "auto" and plan.num_iterations < least):
-        note = " (eager: too short to pay for compiling)" if name == "compiled" else " (eager: too short to capture)"
-        return Engine("eager", (), note if wanted == "auto" else "")
-    sizes = tuple(sorted({min(size, plan.num_samples) for start, size in plan.batch_sizes.steps if start < plan.total}))
-    reasons = {
-        "its batch sizes are not known ahead": not plan.is_counted,
-        f"{len(sizes)} batch sizes would be compiled each, {MOST_SIZES} is the most": len(sizes) > MOST_SIZES,
-        "scaling moves the optimizer's options with the batch size": scaling.is_on and len(sizes) > 1,
-        "the data are not in memory": not isinstance(source, MemorySource),
-        "only SGD and AdamW are written out": not is_known(optimizer),
-        **(_not_captured(model) if name == "captured" else _not_compiled()),
-        **_obstacles(config, model),
-    }
-    reason = next((reason for reason, holds in reasons.items() if holds), None)
-    if reason is None:
-        return Engine(name, sizes, f" ({name})")
-    if wanted == "auto":
-        return Engine("eager", (), f" (eager: {reason})")
-    raise Refused(f"trainer.engine={wanted}: {reason}: {_cure(chosen == wanted)}")
-
-
 def is_on_gpu(model: nn.Module) -> bool:
     """Whether the model's weights lie on a GPU."""
     return next(model.parameters()).device.type == "cuda"
 
 
-def _cure(goes_on: bool) -> str:
+def cure(goes_on: bool) -> str:
     """A run that was compiled so far is not gone on with eagerly: it would differ from an uninterrupted one."""
     return "start a new run, with a run_dir of its own" if goes_on else "set trainer.engine=eager"
-
-
-def _not_captured(model: nn.Module) -> dict[str, bool]:
-    return {"a CUDA graph needs a GPU": not is_on_gpu(model)}
-
-
-def _not_compiled() -> dict[str, bool]:
-    import torch._dynamo.config as dynamo
-
-    return {
-        "this torch cannot trace autograd.grad, 2.13 can": not hasattr(dynamo, "trace_autograd_ops"),
-        "there is no C++ compiler": shutil.which(os.environ.get("CXX", "g++")) is None,
-    }
-
-
-def _obstacles(config: Mapping[str, Any], model: nn.Module) -> dict[str, bool]:
-    searched = config["batch"]["micro_size"]
-    norms = [one for one in model.modules() if isinstance(one, _BatchNorm)]
-    return {
-        "probes look at gradients": bool(config["probe"]),
-        "callbacks of yours may": bool(config["trainer"]["extra"].get("callbacks")),
-        "nonfinite=skip takes updates back": config["nonfinite"] == "skip",
-        "trainer.precision=16-mixed scales the loss": config["trainer"]["precision"] == "16-mixed",
-        f"batch.micro_size={searched} is searched for on the eager iteration": isinstance(searched, str),
-        "batch.max_tokens makes mini-batches of many sizes": config["batch"]["max_tokens"] is not None,
-        "batch renorm's bounds move": config["batch_norm"]["kind"] == "renorm",
-        "batch_norm.half_life sets the momentum at each call": config["batch_norm"]["half_life"] is not None,
-        "trainer.activation_checkpointing runs blocks twice": config["trainer"]["activation_checkpointing"],
-        "batch norm with momentum null counts on the host": any(one.momentum is None for one in norms),
-    }

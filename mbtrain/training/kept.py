@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,13 +36,42 @@ class KeptBuffers:
             buffers[name] = one
 
 
-class KeptState:
-    """Weights, buffers, averaged weights and the optimizer's state; the copies lie on the host."""
+class KeptAttributes:
+    """What modules hold besides parameters and buffers: plain values, lists and mappings of them, tensors."""
 
     @torch.no_grad()
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> None:
-        self._optimizer, self._buffers = optimizer, KeptBuffers(model)
-        self._buffers.keep()
+    def __init__(self, roots: Sequence[nn.Module]) -> None:
+        self._kept = [
+            (module, {name: (value, _copy(value)) for name, value in attributes(module)})
+            for root in roots
+            for module in root.modules()
+        ]
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """What was there, with what it held; what has come is gone."""
+        for module, kept in self._kept:
+            for name in [name for name, _ in attributes(module) if name not in kept]:
+                del vars(module)[name]
+            for name, (value, copied) in kept.items():
+                if isinstance(value, Tensor):
+                    vars(module)[name] = value.copy_(copied)
+                elif vars(module).get(name) != copied:
+                    vars(module)[name] = copied
+
+
+class KeptState:
+    """Weights, buffers, attributes, averaged weights and the optimizer's state; the copies lie on the host."""
+
+    @torch.no_grad()
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, *, loss: object = None
+    ) -> None:
+        modules = [one for one in (model, loss) if isinstance(one, nn.Module)]
+        self._optimizer, self._buffers = optimizer, [KeptBuffers(one) for one in modules]
+        self._attributes = KeptAttributes(modules)
+        for one in self._buffers:
+            one.keep()
         self._tensors = [*model.parameters(), *([] if ema is None else ema.average)]
         self._copies = [_on_host(one) for one in self._tensors]
         self._gradients = [(one, one.grad) for one in model.parameters()]
@@ -52,7 +81,9 @@ class KeptState:
     @torch.no_grad()
     def put_back(self) -> None:
         """All of it as it was; what an update has made new in the optimizer's state is gone."""
-        self._buffers.put_back()
+        self._attributes.put_back()
+        for one in self._buffers:
+            one.put_back()
         for one, kept in zip(self._tensors, self._copies, strict=True):
             one.copy_(kept)
         for parameter, gradient in self._gradients:
@@ -63,6 +94,13 @@ class KeptState:
             _put_back(self._optimizer.state[parameter], kept)
         for group, options in zip(self._optimizer.param_groups, self._options, strict=True):
             group.update(options)
+
+
+def attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """(name, value) of a module's own plain values, containers of them, and unregistered tensors."""
+    for name, value in vars(module).items():
+        if name not in _OF_TORCH and (isinstance(value, Tensor) or _is_plain(value)):
+            yield name, value
 
 
 @contextmanager
@@ -76,6 +114,22 @@ def kept_generators(device: torch.device) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+# What torch keeps in every module; its mode is one's own.
+_OF_TORCH = set(vars(nn.Module())) - {"training"}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(one) for pair in value.items() for one in pair)
+    if isinstance(value, list | tuple | set):
+        return all(_is_plain(one) for one in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
 def _on_host(tensor: Tensor) -> Tensor:

@@ -252,6 +252,12 @@ class MiniBatchModule(pl.LightningModule):
         if not clock.is_between_epochs and not clock.is_over and not validation.should_stop:
             self._write_epoch_row()
 
+    def on_validation_model_train(self) -> None:
+        """Back to training; a captured iteration sees nothing of what a validation has changed."""
+        super().on_validation_model_train()
+        if self.parts.engine is not None:
+            self.parts.engine.look_again()
+
     def on_train_epoch_end(self) -> None:
         """Write the epoch's row."""
         self._write_epoch_row()

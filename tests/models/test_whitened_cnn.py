@@ -12,7 +12,7 @@ from torch import nn
 import mbtrain
 from mbtrain import first_weights
 from mbtrain.assembly import assemble
-from mbtrain.models.whitened_cnn import WhitenedCnn, whitening
+from mbtrain.models.whitened_cnn import Shift, WhitenedCnn, whitening
 from mbtrain.plan.refused import Refused
 from tests.composing import composed
 from tests.conftest import QUIET, final_weights
@@ -143,3 +143,21 @@ def test_a_cut_run_equals_the_whole_one(train: Callable[..., Any], tmp_path: Pat
     options = [*ON_DIGITS, "batch.size=200", "duration=2ep", "checkpoint.every=2it", "trainer.channels_last=true"]
     options += ["ema=1ep", "optimizer.clip_norm=1"]
     check_same_run(train_with_kills(train, tmp_path / "cut", [1, 6, 9], options), train(*options))
+
+
+def test_biases_of_batch_norm_move_speed_squared_times_as_fast_and_it_has_no_weights() -> None:
+    x = pictures(8, 3, 32, 32)
+    moved = []
+    for speed in (1.0, 8.0):
+        model = tiny(shift_speed=speed)
+        shift = next(one for one in model.modules() if isinstance(one, Shift))
+        assert not any(isinstance(one, nn.BatchNorm2d) and one.affine for one in model.modules())
+        model(x).square().sum().backward()
+        torch.optim.SGD(model.parameters(), lr=0.01).step()
+        moved.append(shift(torch.zeros(1, 4, 1, 1)).detach())
+    torch.testing.assert_close(moved[1], 64 * moved[0])
+    assert bool(moved[0].abs().min() > 0)
+
+
+def test_biases_leave_half_precision_as_it_is() -> None:
+    assert Shift(4, 8.0)(torch.zeros(2, 4, 3, 3, dtype=torch.bfloat16)).dtype == torch.bfloat16

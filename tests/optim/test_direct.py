@@ -124,5 +124,5 @@ def test_rule_of_the_kernels_steps_as_the_optimizer_does(make: Any, options: dic
 def test_kernels_take_no_learning_rate_in_float64_and_no_optimizer_of_another_class() -> None:
     for make, dtype in ((torch.optim.SGD, torch.float64), (torch.optim.RAdam, torch.float32)):
         parameter = torch.nn.Parameter(torch.zeros(2, dtype=dtype))
-        optimizer = make([parameter], lr=0.1)
+        optimizer = make([parameter], lr=0.1, **({"fused": True} if dtype == torch.float64 else {}))
         assert rule_of_kernels(optimizer, [parameter]) is None

@@ -103,6 +103,7 @@ def test_interrupted_and_then_killed_study_goes_on_to_the_same_answer_for_the_ru
         (["study.margin=0"], "study.margin=0: must be a number above 0"),
         (["batch.sise=3"], "batch.sise"),
         (["study.overrides=['batch_schedule=ramp']"], "study: batch_schedule=ramp: arms are given one time"),
+        (["trainer.engine=auto"], "trainer.engine=auto: it may take another engine for a timed run"),
         (["-m", "seed=1,2"], "-m: a study makes its own runs"),
     ],
 )
@@ -141,4 +142,8 @@ def test_study_whose_runs_fail_before_they_are_timed_says_which_and_where(
 
     monkeypatch.setattr("mbtrain.one_run.train", fail)
     code, said = study(command)
-    assert code == 2 and "step cannot be timed" in said and "RuntimeError: no such luck" in said.splitlines()[-1], said
+    assert (
+        code == 2
+        and "step cannot be timed, 5 of its runs were not done" in said
+        and "RuntimeError: no such luck" in said.splitlines()[-1]
+    ), said

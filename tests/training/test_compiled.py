@@ -14,7 +14,7 @@ import torch
 
 from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
-from mbtrain.training import compiled
+from mbtrain.training import compiled, engine
 from mbtrain.training.checkpoint import newest
 from mbtrain.training.sealed import read_sealed
 from mbtrain.training.update import Update
@@ -143,7 +143,7 @@ class Untraceable(torch.nn.Module):
 def test_code_that_does_not_trace_is_refused_where_compiling_was_asked_for_and_eager_where_it_was_not(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(compiled, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(engine, "WORTH_COMPILING", 1)
     own = [f"model._target_={__name__}.Untraceable", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
     with pytest.raises(Refused, match="this run cannot be compiled"):
         train("trainer.engine=compiled", *own)
@@ -204,7 +204,7 @@ def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
     def untraced(*_: Any) -> Callable[..., Any]:
         raise RuntimeError("does not trace here")
 
-    monkeypatch.setattr(compiled, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(engine, "WORTH_COMPILING", 1)
     own = ["trainer.engine=auto", "batch.size=200", f"run_dir={tmp_path}/run"]
     monkeypatch.setattr(compiled, "_compiled", lambda function: function)
     assert train(*own, "duration=3it")["chosen"]["engine"] == "compiled"
