@@ -127,6 +127,14 @@ def test_auto_is_eager_where_the_run_is_short_and_says_so(train: Callable[..., A
     assert "too short to pay for compiling" in capsys.readouterr().err
 
 
+def test_auto_is_eager_on_a_cpu_where_the_model_has_convolutions(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(engine, "WORTH_COMPILING", 1)
+    run = train("trainer.engine=auto", "model=cnn", "model.channels=[4]", "duration=1it", is_quiet=False)
+    assert run["chosen"]["engine"] == "eager" and "convolutions are no faster compiled" in capsys.readouterr().err
+
+
 class Untraceable(torch.nn.Module):
     """Looks at a number on the host."""
 
