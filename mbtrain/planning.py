@@ -1,6 +1,7 @@
 """The order and the plan that a config names, once the data are known."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,6 +21,24 @@ from mbtrain.plan.token_mini_batches import TokenLimit
 ORDER_STREAM = 7
 
 
+@dataclass(frozen=True)
+class CheckedOrder:
+    """The order of each epoch, looked over before it is used."""
+
+    draw: Order
+    num_samples: int
+    length: int
+
+    def __call__(self, epoch: int) -> Indices:
+        """Indices [length] of `epoch`; raises Refused where they are none."""
+        return checked(self.draw(epoch), num_samples=self.num_samples, length=self.length, epoch=epoch)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it draws from generators of its own: a user's may seed torch's, which an iteration draws from."""
+        return type(self.draw).__module__.startswith("mbtrain.")
+
+
 def order_and_plan(config: Mapping[str, Any], data: Data) -> tuple[Order, RunPlan]:
     """The order of every epoch's samples, and the plan of the run; raises Refused."""
     num_samples = len(data.train)
@@ -33,10 +52,7 @@ def order_and_plan(config: Mapping[str, Any], data: Data) -> tuple[Order, RunPla
     }
     draw = build(config["sampler"], key="sampler", trust=config["trust"], offered=offered)
     length = len(checked(draw(0), num_samples=num_samples, length=None, epoch=0))
-
-    def order(epoch: int) -> Indices:
-        return checked(draw(epoch), num_samples=num_samples, length=length, epoch=epoch)
-
+    order = CheckedOrder(draw, num_samples, length)
     tokens = _token_limit(config["batch"]["max_tokens"], data.columns.get("lengths"), order)
     plan = plan_of(config, num_samples=length, tokens=tokens)
     _refuse_unread(plan, data)

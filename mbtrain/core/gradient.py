@@ -7,6 +7,7 @@ micro-batch means is right only where all weights are equal.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -17,14 +18,21 @@ T = TypeVar("T")
 Gradient = Sequence[Tensor | None]
 Evaluate = Callable[[T], tuple[Tensor, Tensor | None]]
 Observer = Callable[[float | Tensor, Gradient], None]
+# Losses that are added up later: torch adds so few of them up in one order, whatever stands beside them.
+MOST_LEFT = 4096
 
 
 class MeanGradient(NamedTuple):
-    """What a mini-batch gives: its mean loss (0-d, detached), its mean gradient, its total weight."""
+    """What a mini-batch gives: what adds up to its loss ([k], detached), its mean gradient, its total weight."""
 
-    loss: Tensor
+    losses: Tensor
     gradient: Gradient
     weight: float | Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """The mean loss, 0-d."""
+        return self.losses.sum() / nonzero(self.weight)
 
 
 class Multiple(Sequence[Tensor | None]):
@@ -59,27 +67,26 @@ def mean_gradient(
     Each observer is shown (weight, mean gradient) of every micro-batch, unscaled, before it is added.
     """
     total: Gradient = []
-    losses: Tensor | None = None
+    losses: list[Tensor] = []
     weight: float | Tensor = 0.0
-    guess = 0.0
+    guess, is_traced = 0.0, torch.compiler.is_compiling()
     for index, micro_batch in enumerate(micro_batches):
         values, weights = evaluate(micro_batch)
         part_weight = float(values.numel()) if weights is None else weights.detach().sum()
         # Dividing by about the final weight keeps half-precision gradients in range; what is off is mended at the end.
         guess = guess or float(values.numel() * num_micro_batches)
-        start = 1 / guess if loss_scale is None else loss_scale / guess
-        gradient: Gradient = _gradient_of_sum(values, start, parameters)
-        part = values.detach().mean() if num_micro_batches == 1 else values.detach().sum() / guess
+        factor = 1 / guess if loss_scale is None else loss_scale / guess
+        start = _start(values, factor, is_traced=is_traced)
+        gradient: Gradient = _gradient(values, start, parameters, is_traced=is_traced)
+        losses.append(_summands(values.detach(), is_traced=is_traced))
         for observe in observers:
             observe(part_weight, Multiple(gradient, _factor(guess / nonzero(part_weight), loss_scale)))
         total = gradient if not index else _added(total, gradient, in_place=index > 1)
-        losses = part if losses is None else losses + part
         weight = weight + part_weight
-    assert losses is not None, "a mini-batch has at least one micro-batch"
-    if isinstance(weight, float) and weight == guess:
-        return MeanGradient(losses, _laid_out(total, parameters), weight)
-    factor = guess / nonzero(weight)
-    return MeanGradient(losses * factor, _laid_out(_scaled(total, factor), parameters), weight)
+    assert len(losses) > 0, "a mini-batch has at least one micro-batch"
+    if not (isinstance(weight, float) and weight == guess):
+        total = _scaled(total, guess / nonzero(weight))
+    return MeanGradient(losses[0] if len(losses) == 1 else torch.cat(losses), _laid_out(total, parameters), weight)
 
 
 def nonzero(weight: float | Tensor) -> float | Tensor:
@@ -87,14 +94,39 @@ def nonzero(weight: float | Tensor) -> float | Tensor:
     return torch.where(weight == 0, torch.ones_like(weight), weight) if isinstance(weight, Tensor) else weight
 
 
-def _gradient_of_sum(values: Tensor, factor: float | Tensor, parameters: Sequence[Tensor]) -> Gradient:
-    """The gradient of `factor * values.sum()`: autograd starts from the factor, with no sum in its graph.
+def _start(values: Tensor, factor: float | Tensor, *, is_traced: bool) -> Tensor:
+    """Where autograd starts from for the gradient of `factor * values.sum()`, with no sum in its graph."""
+    if isinstance(factor, Tensor):
+        return factor.to(values.dtype).expand_as(values)
+    if values.is_cpu and type(values) is Tensor and not is_traced:
+        kept = _kept(values.shape, factor, values.dtype)
+        if kept._version == 0:
+            return kept
+        # Somebody's hook has written into it.
+        _kept.cache_clear()
+    return torch.full_like(values, factor)
 
-    Its engine is called as torch.autograd.grad calls it, whose own checks take as long as a layer's backward pass.
+
+@lru_cache(maxsize=4)
+def _kept(shape: torch.Size, factor: float, dtype: torch.dtype) -> Tensor:
+    """The same start in every iteration; its `_version` counts what is written into it."""
+    return torch.full(shape, factor, dtype=dtype)
+
+
+def _summands(values: Tensor, *, is_traced: bool) -> Tensor:
+    """What adds up to the sum of `values`, 1-d: a few on the host are left to be added up with other iterations'."""
+    is_single = values.element_size() > 2
+    if is_single and values.is_cpu and values.numel() <= MOST_LEFT and not is_traced:
+        return values if values.dim() == 1 else values.flatten()
+    return (values if is_single else values.float()).sum()[None]
+
+
+def _gradient(values: Tensor, start: Tensor, parameters: Sequence[Tensor], *, is_traced: bool) -> Gradient:
+    """The gradient of the sum of `start * values`.
+
+    Autograd's engine is called as torch.autograd.grad calls it, whose checks take as long as a layer's backward pass.
     """
-    is_tensor = isinstance(factor, Tensor)
-    start = factor.to(values.dtype).expand_as(values) if is_tensor else torch.full_like(values, factor)
-    if torch.compiler.is_compiling() or type(values) is not Tensor:
+    if is_traced or type(values) is not Tensor:
         return torch.autograd.grad(values, parameters, start, allow_unused=True)
     return Variable._execution_engine.run_backward(  # pyright: ignore
         (values,), (start,), False, False, tuple(parameters), allow_unreachable=True, accumulate_grad=False
@@ -107,12 +139,14 @@ def _laid_out(gradient: Gradient, parameters: Sequence[Tensor]) -> Gradient:
     Loss.backward() sees to it, autograd.grad does not: the gradient of a weight that is used transposed is transposed.
     """
     return [
-        one if one is None or one.is_sparse or one.stride() == parameter.stride() else _like(parameter, one)
+        one if one is None or one.is_contiguous() and parameter.is_contiguous() else _like(parameter, one)
         for one, parameter in zip(gradient, parameters, strict=True)
     ]
 
 
 def _like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    if gradient.is_sparse or gradient.stride() == parameter.stride():
+        return gradient
     return torch.empty_like(parameter).copy_(gradient)
 
 

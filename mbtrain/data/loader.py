@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mbtrain.core.random import FETCH, mix
 from mbtrain.data.augment import Augment
+from mbtrain.data.order_ahead import OrderAhead
 from mbtrain.data.sources import DatasetSource, MemorySource, Source
 from mbtrain.plan.batch import MicroBatch, interleaved
 from mbtrain.plan.order import Indices
@@ -20,6 +21,8 @@ from mbtrain.plan.run import Iteration, RunPlan
 
 Cut = Callable[[int], Sequence[MicroBatch]]
 Order = Callable[[int], Indices]
+# Mini-batches whose indices are cut out at once.
+MOST_AHEAD = 64
 
 
 class Micro(NamedTuple):
@@ -70,14 +73,13 @@ class MiniBatch:
 
     def micro_batches(self) -> Iterator[Micro]:
         """The micro-batches, in order."""
-        for part in self.parts():
-            yield self.read(part)
+        return map(self.read, self.parts())
 
     def parts(self) -> Iterator[Part]:
         """What `read` makes them of. What is random is drawn for the whole mini-batch first, so no cut changes it."""
         draws = {} if self._augment is None else self._augment.draw(self.iteration.size, None)
         for micro, places in zip(self._micro_batches, self._places, strict=True):
-            mine = {name: values[places] for name, values in draws.items()}
+            mine = {name: values[places] for name, values in draws.items()} if draws else draws
             yield Part(self._where(places), mine, micro.groups)
 
     def read(self, part: Part) -> Micro:
@@ -130,6 +132,9 @@ class Loader:
     ) -> None:
         self._source, self._clock, self._order, self._cut, self._augment = source, clock, order, cut, augment
         self._device, self._seed = device, seed
+        self._order_ahead = OrderAhead(order)
+        # By size: found once, where hashing a cut each time takes longer than all else that is done here.
+        self._cut_into = lru_cache(maxsize=64)(self._cut_and_places)
         self._jobs = _Jobs(self)
         self._loader = None
         if isinstance(source, DatasetSource):
@@ -155,6 +160,7 @@ class Loader:
     def close(self) -> None:
         """End the workers now: left to the garbage collector, each takes five seconds to be given up."""
         self._loader = None
+        self._order_ahead.close()
 
     def iterations(self) -> Iterator[Iteration]:
         """What is left of the present epoch, up to the end of the run."""
@@ -182,22 +188,35 @@ class Loader:
         """(iteration, sample positions) of each mini-batch to come, for the workers."""
         order: Indices | None = None
         for iteration in self.iterations():
-            order = self._order(iteration.epoch) if order is None else order
+            order = self._order_of(iteration.epoch) if order is None else order
             yield iteration.index, order[iteration.start : iteration.start + iteration.size].tolist()
 
     def mini_batch(self, iteration: Iteration, indices: Tensor) -> MiniBatch:
         """The mini-batch of the samples at `indices` [n], where the data are in memory."""
         assert isinstance(self._source, MemorySource)
-        cut = self._cut(iteration.size)
-        places = places_of(cut, self._device)
+        cut, places = self._cut_into(iteration.size)
         return MiniBatch(iteration, cut, places, self._source.gather, indices, self._augment, self._device)
+
+    def _cut_and_places(self, size: int) -> tuple[Sequence[MicroBatch], Sequence[Tensor | slice]]:
+        cut = self._cut(size)
+        return cut, places_of(cut, self._device)
+
+    def _order_of(self, epoch: int) -> Indices:
+        """Of an epoch about to begin."""
+        return self._order_ahead(epoch, is_last=epoch + 1 >= self._clock.plan.num_epochs)
 
     def _from_memory(self) -> Iterator[MiniBatch]:
         order: Tensor | None = None
+        ahead, size = list[Tensor](), 0
         for iteration in self.iterations():
             if order is None:
-                order = torch.from_numpy(np.ascontiguousarray(self._order(iteration.epoch))).to(self._device)
-            yield self.mini_batch(iteration, order.narrow(0, iteration.start, iteration.size))
+                order = torch.from_numpy(np.ascontiguousarray(self._order_of(iteration.epoch))).to(self._device)
+            if not ahead or iteration.size != size:
+                # Where the size moves, the next one may be another again.
+                most = MOST_AHEAD if iteration.size in (size, iteration.batch_size) else 1
+                size = iteration.size
+                ahead = _next_ones(order[iteration.start :], size, most)
+            yield self.mini_batch(iteration, ahead.pop())
 
     def _from_workers(self) -> Iterator[MiniBatch]:
         plan, is_over = self._clock.plan, False
@@ -221,8 +240,8 @@ class Loader:
         def gather(places: Tensor | slice) -> tuple[Any, Tensor]:
             return source.convert(_part(batch, places if isinstance(places, slice) else places.cpu()), device)
 
-        cut = self._cut(iteration.size)
-        return MiniBatch(iteration, cut, places_of(cut, device), gather, None, self._augment, device)
+        cut, places = self._cut_into(iteration.size)
+        return MiniBatch(iteration, cut, places, gather, None, self._augment, device)
 
 
 class Batches:
@@ -274,6 +293,12 @@ class Fetched(Dataset[Any]):
         np.random.seed(value & 0xFFFFFFFF)
         torch.default_generator.manual_seed(value)
         return self._source.fetch(positions)
+
+
+def _next_ones(order: Tensor, size: int, most: int) -> list[Tensor]:
+    """Up to `most` mini-batches that come next in the order, the first one last: one by one takes four times longer."""
+    number = max(1, min(most, len(order) // size))
+    return list(order[: number * size].split(size))[::-1]
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,7 @@ class Mlp(nn.Module):
         self, *, input_shape: Sequence[int], num_outputs: int, hidden: Sequence[int] = (256,), dropout: float = 0.0
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
+        layers: list[nn.Module] = []
         width = math.prod(input_shape)
         for size in hidden:
             layers += [nn.Linear(width, size), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
@@ -22,4 +22,4 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [n, num_outputs] of inputs [n, ...]."""
-        return self.layers(x)
+        return self.layers(x.flatten(1))

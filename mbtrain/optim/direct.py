@@ -26,7 +26,7 @@ class DirectStep:
 
     def try_step(self, gradient: Gradient) -> bool:
         """Step with the gradients of all parameters, in the order of the groups; False where it was not done."""
-        optimizer = self._optimizer
+        optimizer, groups = self._optimizer, self._optimizer.param_groups
         if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
             return False
         if any(one is None for one in gradient):
@@ -39,9 +39,10 @@ class DirectStep:
         was_enabled = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)
         try:
-            for group, states in zip(optimizer.param_groups, self._states, strict=True):
+            for group, states in zip(groups, self._states, strict=True):
                 stop = start + len(states)
-                self._step(group, list(gradient[start:stop]), states)  # pyright: ignore[reportArgumentType]
+                own = gradient if len(groups) == 1 else gradient[start:stop]
+                self._step(group, own, states)  # pyright: ignore[reportArgumentType]
                 start = stop
         finally:
             torch._C._set_grad_enabled(was_enabled)

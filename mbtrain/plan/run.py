@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from mbtrain.plan.batch_schedule import BatchSchedule, Constant, Passes, ReadingSchedule
@@ -52,8 +53,8 @@ class RunPlan:
         self.batch_sizes = sizes
         self._refuse_none_left(sizes.largest)
         self._mini_batches = self._cut(sizes)
-        # Bound here: it is asked several times an iteration.
-        self.iteration: Callable[[int], Iteration] = self._mini_batches.iteration
+        # Asked several times about the one in hand.
+        self.iteration: Callable[[int], Iteration] = lru_cache(maxsize=4)(self._mini_batches.iteration)
         self.samples_per_epoch = self._mini_batches.samples_per_epoch
         self.total = self._samples_of(self.duration)
         self.num_iterations = self._mini_batches.num_reaching(self.total)

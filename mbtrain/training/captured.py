@@ -60,10 +60,10 @@ class Captured:
         self._place.add_(1).remainder_(self._size)
 
     def _done(self, left: list[Tensor]) -> Done:
-        loss = left.pop(0)
+        losses = left.pop(0)
         weight = left.pop(0) if isinstance(self._weight, Tensor) else self._weight
         norm = left.pop() if len(left) % 2 else None
-        return Done(loss, weight, list(zip(left[::2], left[1::2], strict=True)), norm)
+        return Done(losses, weight, list(zip(left[::2], left[1::2], strict=True)), norm)
 
 
 def held_by(forward: Forward) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _let_wait(mode: str) -> None:
 def _tensors(done: Done) -> list[Tensor]:
     weight = [done.weight] if isinstance(done.weight, Tensor) else []
     norm = [] if done.norm is None else [done.norm]
-    return [done.loss, *weight, *(one for pair in done.pairs for one in pair), *norm]
+    return [done.losses, *weight, *(one for pair in done.pairs for one in pair), *norm]
 
 
 def capture(run: Callable[[], None]) -> Callable[[], None]:

@@ -85,11 +85,11 @@ class Gate:
         self._before = {key: one.clone() for key, one in self._changing()}
 
     @torch.no_grad()
-    def settle(self, loss: Tensor, gradient: Gradient) -> Tensor:
+    def settle(self, losses: Tensor, gradient: Gradient) -> Tensor:
         """Put back what was, unless all is finite; whether it is, 0-d, on the device."""
         after = list(self._changing())
         checked: Sequence[Tensor | None] = [one for _, one in after if id(one) not in self._unbounded]
-        is_fine = are_finite([loss, *gradient, *checked])
+        is_fine = are_finite([losses, *gradient, *checked])
         for key, one in after:
             before = self._before.get(key)
             # An optimizer may keep its step counter on the host: only then the host waits here.

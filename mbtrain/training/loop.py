@@ -45,25 +45,27 @@ class LeanEpochLoop(StockEpochLoop):
         trainer = self.trainer
         starts, ends = (_overriding(trainer, name) for name in ("on_train_batch_start", "on_train_batch_end"))
         step, clock = _step(trainer, module), module.parts.clock
+        progress = self.batch_progress
         if clock.is_between_epochs:
             self.batch_progress.reset_on_run()
             self.val_loop.batch_progress.total.reset()
         for index, mini_batch in enumerate(loader, start=clock.done_in_epoch):
+            is_last = mini_batch.iteration.is_last_of_epoch
             if starts:
-                _count(self.batch_progress, index + 1, clock.done + 1, stage="ready")
-            self.batch_progress.is_last_batch = mini_batch.iteration.is_last_of_epoch
+                _count(progress, index + 1, clock.done + 1, stage="ready")
+            progress.is_last_batch = is_last
             for hook in starts:
                 hook(trainer, module, mini_batch, index)
             step(mini_batch, index)
             if ends:
-                _count(self.batch_progress, index + 1, clock.done, stage="processed")
+                _count(progress, index + 1, clock.done, stage="processed")
             for hook in ends:
                 hook(trainer, module, {}, mini_batch, index)
-            _count(self.batch_progress, index + 1, clock.done, stage="completed")
+            _count(progress, index + 1, clock.done, stage="completed")
             if module.is_validation_due() and trainer.enable_validation:
                 self._validate(module)
             self._batches_that_stepped += 1
-            if not mini_batch.iteration.is_last_of_epoch:
+            if not is_last:
                 seam()
             if trainer.should_stop:
                 break
@@ -142,7 +144,6 @@ def _step(trainer: pl.Trainer, module: MiniBatchModule) -> Callable[..., Any]:
 def _count(progress: Any, current: int, total: int, *, stage: str) -> None:
     """Set Lightning's counters of batches up to and including `stage`."""
     for tracker, value in ((progress.current, current), (progress.total, total)):
-        assert isinstance(tracker, _ProcessedTracker)
         tracker.ready = tracker.started = value
         if stage != "ready":
             tracker.processed = value

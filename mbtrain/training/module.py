@@ -71,10 +71,6 @@ class Passes(NamedTuple):
     probing: Probing
 
 
-def _once(mini_batch: MiniBatch, passes: Callable[[MiniBatch], Passes]) -> tuple[MiniBatch, Passes]:
-    return mini_batch, passes(mini_batch)
-
-
 class MiniBatchModule(pl.LightningModule):
     """Runs the iterations of a plan under Lightning's Trainer, by manual optimisation."""
 
@@ -86,7 +82,6 @@ class MiniBatchModule(pl.LightningModule):
         self._trained = [parameter for parameter in parts.model.parameters() if parameter.requires_grad]
         self._has_buffers = any(True for _ in parts.model.buffers())
         self._forward = Forward(parts.model, parts.loss, parts.groups)
-        self._passes_of = _once if parts.halving is None else parts.halving.passes
         self._before_step: list[Callable[..., Any]] = []
         self._is_watched = True
         self._started_at = 0
@@ -111,28 +106,35 @@ class MiniBatchModule(pl.LightningModule):
         if parts.engine is not None and self.inspector is None and parts.engine.takes(mini_batch):
             self._compiled_step(parts.engine, mini_batch)
             return
+        parts.update.release()
         if parts.gate is not None:
             parts.gate.keep()
-        mini_batch, (result, pairs, probing) = self._passes_of(mini_batch, self._passes)
+        if parts.halving is None:
+            result, pairs, probing = self._passes(mini_batch)
+        else:
+            mini_batch, (result, pairs, probing) = parts.halving.passes(mini_batch, self._passes)
         if self.inspector is not None:
             self.inspector.see_gradient(mini_batch, result)
-        norm = parts.update.set_gradient(result.gradient, is_shown=self._is_watched or probing is not IDLE)
+        is_probed = probing is not IDLE
+        norm = parts.update.set_gradient(result.gradient, is_shown=self._is_watched or is_probed)
         extra = {} if norm is None else {"train/grad_norm": norm}
-        extra |= probing.before_update(result, self._trained)
+        if is_probed:
+            extra |= probing.before_update(result, self._trained)
         for hook in self._before_step:
             hook(self.trainer, self, parts.update.optimizer)
         lr = self._lr(iteration)
         parts.clock.is_touched = True
         updated: bool | Tensor = parts.update.step(lr=lr, num_samples=iteration.size)
         if parts.gate is not None:
-            updated = parts.gate.settle(result.loss, result.gradient) & updated
+            updated = parts.gate.settle(result.losses, result.gradient) & updated
         if self.inspector is not None:
             self.inspector.see_update(mini_batch)
-        extra |= probing.after_update(parts.recorder.spent_s)
+        if is_probed:
+            extra |= probing.after_update(parts.recorder.spent_s)
         if parts.reads and parts.reads <= extra.keys():
             extra |= self._show_schedule(iteration, {name: extra[name] for name in parts.reads})
         head = (iteration, mini_batch.num_micro_batches, updated, lr)
-        parts.recorder.add(head, result.loss, result.weight, pairs, extra)
+        parts.recorder.add(head, result.losses, result.weight, pairs, extra)
         self._count(iteration)
 
     def _show_schedule(self, iteration: Iteration, columns: Columns) -> Columns:
@@ -175,7 +177,7 @@ class MiniBatchModule(pl.LightningModule):
         parts.update.note(lr=lr, num_samples=iteration.size)
         extra = {} if done.norm is None else {"train/grad_norm": done.norm}
         head = (iteration, mini_batch.num_micro_batches, True, lr)
-        parts.recorder.add(head, done.loss, done.weight, done.pairs, extra)
+        parts.recorder.add(head, done.losses, done.weight, done.pairs, extra)
         self._count(iteration)
 
     def _lr(self, iteration: Iteration) -> float:
@@ -199,8 +201,7 @@ class MiniBatchModule(pl.LightningModule):
         """Move our clock, and Lightning's global_step with it."""
         clock = self.parts.clock
         clock.done, clock.is_touched = iteration.index + 1, False
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.total.ready = progress.total.completed = iteration.index + 1
+        self._steps.ready = self._steps.completed = clock.done
 
     # Start, validation, epoch's end ----------------------------------------------------------------------------------
 
@@ -212,6 +213,8 @@ class MiniBatchModule(pl.LightningModule):
             one.on_before_optimizer_step for one in callbacks if type(one).on_before_optimizer_step is not base
         ]
         self._is_watched = any(not is_ours(one) for one in callbacks)
+        # What Lightning's global_step is read from; looked up here, because the way there takes 2 us.
+        self._steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         self._started_at = self.parts.clock.done
         self.trainer.should_stop = self.parts.validation.should_stop
         if self.parts.engine is not None and self.inspector is None:

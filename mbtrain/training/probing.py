@@ -13,6 +13,8 @@ from mbtrain.probes.contract import Columns, Scheduled, needs
 from mbtrain.training.rehearsal import Rehearsal
 from mbtrain.training.stopwatch import Stopwatch
 
+_NOTHING = nullcontext()
+
 
 class Probing:
     """The probes that are due at an iteration, in `num_micro_batches`; `rehearsal` makes each of them a new one."""
@@ -40,7 +42,7 @@ class Probing:
     def watching(self) -> AbstractContextManager[object]:
         """Around the passes of the training."""
         if not self._watchers:
-            return nullcontext()
+            return _NOTHING
         stack = ExitStack()
         for probe in self._watchers:
             stack.enter_context(probe.watching())

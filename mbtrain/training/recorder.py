@@ -1,6 +1,6 @@
 """Turns iterations into rows of the log without holding them up.
 
-An iteration leaves references to device tensors here. Every block (64 iterations, a second, or 16 MB of outputs) they
+An iteration leaves references to device tensors here. Every block (128 iterations, a second, or 16 MB of outputs) they
 are reduced on the device and handed to the writer's thread, which alone waits for the device and makes the rows.
 """
 
@@ -16,9 +16,9 @@ from mbtrain.log.writer import LogWriter
 from mbtrain.optim.sgd_noise import NoiseScale
 from mbtrain.plan.run import Iteration
 from mbtrain.training.finite import NotFinite, are_finite
-from mbtrain.training.metrics import Scores
+from mbtrain.training.metrics import Scores, by_iteration
 
-BLOCK_ITERATIONS, BLOCK_SECONDS, BLOCK_BYTES = 64, 1.0, 16_000_000
+BLOCK_ITERATIONS, BLOCK_SECONDS, BLOCK_BYTES = 128, 1.0, 16_000_000
 # (iteration, micro-batches, whether it was updated, learning rate)
 Head = tuple[Iteration, int, "bool | Tensor", float]
 
@@ -77,17 +77,20 @@ class Recorder:
     def add(
         self,
         head: Head,
-        loss: Tensor,
+        losses: Tensor,
         weight: float | Tensor,
         pairs: Sequence[tuple[Tensor, Tensor]],
         extra: Mapping[str, Tensor],
     ) -> None:
-        """Keep what an iteration did: head is (iteration, micro-batches, updated, lr), `pairs` outputs and targets."""
+        """Keep what an iteration did: head is (iteration, micro-batches, updated, lr), `pairs` outputs and targets.
+
+        `losses` [k] add up to its loss times `weight`.
+        """
         self._heads.append(head)
-        self._losses.append(loss)
+        self._losses.append(losses)
         self._weights.append(weight)
         self._pairs += pairs
-        self._num_targets.append(sum(target.numel() for _, target in pairs))
+        self._num_targets.append(sum([target.numel() for _, target in pairs]))
         if extra:
             for name, value in extra.items():
                 self._extra.setdefault(name, []).append((len(self._heads) - 1, value))
@@ -164,7 +167,8 @@ class Recorder:
         self._extra: dict[str, list[tuple[int, Tensor]]] = {}
 
     def _hand_over(self, now: float) -> None:
-        columns: dict[str, Tensor] = {"loss": torch.stack(self._losses)}
+        sums = by_iteration(torch.cat(self._losses), [one.numel() for one in self._losses])
+        columns: dict[str, Tensor] = {"loss/sum": sums}
         if isinstance(self._weights[0], Tensor):
             columns["weight"] = torch.stack([torch.as_tensor(weight) for weight in self._weights])
         if isinstance(self._heads[0][2], Tensor):
@@ -197,7 +201,8 @@ class Recorder:
         weights = columns.get("weight", weights)  # pyright: ignore[reportAssignmentType]
         rows: list[dict[str, Any]] = []
         for index, (iteration, num_micro_batches, updated, lr) in enumerate(heads):
-            loss, updated = columns["loss"][index], bool(columns["updated"][index] if "updated" in columns else updated)
+            total, weight = columns["loss/sum"][index], weights[index]
+            loss, updated = total / (weight or 1), bool(columns["updated"][index] if "updated" in columns else updated)
             if self._watched and updated and not math.isfinite(loss):
                 raise NotFinite("a loss is", iteration.index + 1)
             row: dict[str, Any] = {
@@ -214,7 +219,7 @@ class Recorder:
                 row["noise_scale_sgd"] = self._noise_scale(lr, iteration.size)
             # A skipped mini-batch without a loss has no part in the epoch's mean.
             if updated or math.isfinite(loss):
-                self._means.add("train/loss", loss * weights[index], weights[index])  # pyright: ignore
+                self._means.add("train/loss", total, weight)  # pyright: ignore[reportArgumentType]
             for name in self._scores.of_iteration:
                 total, count = columns[f"{name}/sum"][index], columns[f"{name}/count"][index]
                 row[f"train/{name}"] = total / count if count else None

@@ -52,8 +52,10 @@ class Seam:
         assert self.trainer is not None
         if self._clock.is_over or self.trainer.should_stop:
             return True
+        if self._every is None:
+            return False
         last = self._clock.last
-        return self._every is not None and self._every.is_due(last.index, last.samples_before, last.samples_after)
+        return self._every.is_due(last.index, last.samples_before, last.samples_after)
 
 
 class StockSeam(pl.Callback):

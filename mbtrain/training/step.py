@@ -17,7 +17,7 @@ from mbtrain.training.forward import Forward
 class Done(NamedTuple):
     """What an iteration leaves for its row."""
 
-    loss: Tensor
+    losses: Tensor
     weight: float | Tensor
     pairs: Sequence[tuple[Tensor, Tensor]]
     norm: Tensor | None
@@ -45,7 +45,7 @@ class Step:
             mini_batch.micro_batches(), evaluate, self.parameters, num_micro_batches=mini_batch.num_micro_batches
         )
         norm = self.update(result.gradient, rule, lr)
-        return Done(result.loss, result.weight, pairs, norm)
+        return Done(result.losses, result.weight, pairs, norm)
 
     @torch.no_grad()
     def update(self, gradient: Gradient, rule: Rule, lr: Tensor) -> Tensor | None:
@@ -89,8 +89,8 @@ class StepByParts:
         parts, pairs = list(mini_batch.parts()), []
         for start in range(0, len(parts), self._at_once):
             pairs += self._add(parts[start : start + self._at_once])
-        loss, weight, norm = self._update(lr)
-        return Done(loss, weight, pairs, norm)
+        losses, weight, norm = self._update(lr)
+        return Done(losses, weight, pairs, norm)
 
     def add(self, parts: Sequence[Part]) -> list[tuple[Tensor, Tensor]]:
         """Forward and backward of micro-batches; their outputs and targets."""
@@ -110,12 +110,11 @@ class StepByParts:
 
     @torch.no_grad()
     def update(self, lr: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Clip and step with what was added up; loss, weight and gradient norm of the mini-batch."""
-        weight = self._weight[0].clone()
+        """Clip and step with what was added up; loss ([1], summed), weight and gradient norm of the mini-batch."""
+        losses, weight = self._loss.clone(), self._weight[0].clone()
         divisor = nonzero(weight)
-        loss = self._loss[0] / divisor
         norm = self._step.update([None if one is None else one / divisor for one in self._gradient], self._rule, lr)
         for total in (self._loss, self._weight, *self._gradient):
             if total is not None:
                 total.zero_()
-        return loss, weight, norm
+        return losses, weight, norm

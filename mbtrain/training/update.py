@@ -30,6 +30,7 @@ class Update:
         self._direct = DirectStep(optimizer)
         places = {id(one): place for place, one in enumerate(self._parameters)}
         self._order = [places[id(one)] for group in optimizer.param_groups for one in group["params"]]
+        self._is_in_order = self._order == list(range(len(self._parameters)))
         self._is_assigned = False
         self._is_direct = self._direct.is_possible and scaler is None
         if scaler is not None:
@@ -56,19 +57,23 @@ class Update:
         self._gradient = gradient
         if is_shown or not self._is_direct:
             self._assign(gradient)
-        elif self._is_assigned:
-            # What was shown before is over, and its memory is free.
+        return norm
+
+    def release(self) -> None:
+        """Let go of the gradient, in `p.grad` too: the next one finds its memory free, and in the cache still."""
+        if self._is_assigned:
             self._assign([None] * len(self._parameters))
             self._is_assigned = False
-        return norm
+        self._gradient = []
 
     def step(self, *, lr: float, num_samples: int) -> bool:
         """Step with the learning rate `lr` after a mini-batch of `num_samples`; whether the weights were updated."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         if self.scaler is None:
-            if not (self._is_direct and self._direct.try_step([self._gradient[place] for place in self._order])):
-                self._assign(self._gradient)
+            if not (self._is_direct and self._direct.try_step(self._by_group())):
+                if not self._is_assigned:
+                    self._assign(self._gradient)
                 self.optimizer.step()
             has_stepped = True
         else:
@@ -86,6 +91,11 @@ class Update:
             group["lr"] = lr
         if self.ema is not None:
             self.ema.update(num_samples)
+
+    def _by_group(self) -> Gradient:
+        """The gradient in the order of the optimizer's groups, as whoever was shown it has left it."""
+        gradient = [one.grad for one in self._parameters] if self._is_assigned else self._gradient
+        return gradient if self._is_in_order else [gradient[place] for place in self._order]
 
     def _assign(self, gradient: Gradient) -> None:
         self._is_assigned = True

@@ -225,3 +225,28 @@ def test_a_sparse_gradient_is_left_as_it_is() -> None:
         [torch.tensor([1, 3])], lambda x: (table(x).sum(1), None), [table.weight], num_micro_batches=1
     )
     assert result.gradient[0] is not None and result.gradient[0].is_sparse
+
+
+def test_a_hook_that_writes_into_what_it_is_given_changes_its_own_iteration_only() -> None:
+    weight = torch.tensor([2.0, -1.0], requires_grad=True)
+
+    def evaluate(x: Tensor) -> tuple[Tensor, None]:
+        values = (x * weight).sum(1)
+        values.register_hook(lambda given: given.mul_(3))
+        return values, None
+
+    x = torch.tensor([[1.0, 3.0], [5.0, 7.0]])
+    found = [mean_gradient([x], evaluate, [weight], num_micro_batches=1).gradient[0] for _ in range(3)]
+    assert all(one is not None and one.tolist() == [9.0, 15.0] for one in found)
+    plain = mean_gradient([x], lambda x: ((x * weight).sum(1), None), [weight], num_micro_batches=1)
+    assert plain.gradient[0] is not None and plain.gradient[0].tolist() == [3.0, 5.0]
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_loss_is_what_its_summands_add_up_to(size: int, dtype: torch.dtype) -> None:
+    values = torch.linspace(0, 1, size).to(dtype).requires_grad_()
+    parts = values.split(-(-size // 2))
+    result = mean_gradient(parts, lambda one: (one * 1, None), [values], num_micro_batches=2)
+    assert result.losses.dim() == 1 and not result.losses.requires_grad
+    assert float(result.loss) == pytest.approx(float(values.detach().double().mean()), rel=1e-6)

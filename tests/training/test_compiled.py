@@ -113,7 +113,7 @@ def test_bad_number_that_an_eager_replay_does_not_bring_ends_the_run(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoilt(iterate: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *given: iterate(*given)._replace(loss=torch.tensor(float("nan")))
+        return lambda *given: iterate(*given)._replace(losses=torch.tensor([float("nan")]))
 
     monkeypatch.setattr(compiled, "_compiled", spoilt)
     with pytest.raises(Failed, match="are where the same iterations run eagerly: set trainer.engine=eager"):

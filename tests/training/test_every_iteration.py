@@ -79,7 +79,7 @@ def test_control_without_a_snapshot_later_updates_reach_the_checkpoint(
     def weights(kind: str) -> Any:
         result = train("duration=4it", "checkpoint.every=1it", "checkpoint.keep=9", f"run_dir={tmp_path}/{kind}")
         path = result.run_dir / "checkpoints" / f"iteration-{1:012d}.ckpt"
-        return read_sealed(path)["state_dict"]["model.layers.1.weight"]
+        return read_sealed(path)["state_dict"]["model.layers.0.weight"]
 
     def late(self: Any, job: Callable[[], None]) -> None:
         waiting.append(job)

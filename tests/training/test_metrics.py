@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mbtrain.training.metrics import ClassScores, NumberScores
+from mbtrain.core.gradient import MOST_LEFT
+from mbtrain.training.metrics import ClassScores, NumberScores, by_iteration
 
 
 def cut(*tensors: torch.Tensor, sizes: list[int]) -> list[tuple[torch.Tensor, ...]]:
@@ -53,3 +54,13 @@ def test_scores_of_iterations_are_their_own(sizes: list[int]) -> None:
     ((sums, counts),) = ClassScores().per_iteration(pairs, sizes)
     expected = [int((o.argmax(1) == t).sum()) for o, t in cut(output, target, sizes=sizes)]
     assert sums.tolist() == expected and counts.tolist() == sizes
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 100, 257, 1000, MOST_LEFT])
+def test_sum_of_an_iteration_is_the_same_bit_for_bit_whatever_its_block_holds(size: int) -> None:
+    values = torch.rand(6 * size, generator=torch.Generator().manual_seed(size))
+    alone = torch.stack([one.sum() for one in values.split(size)])
+    assert torch.equal(by_iteration(values, [size] * 6), alone)
+    assert torch.equal(by_iteration(values[:size], [size]), alone[:1])
+    ragged = by_iteration(torch.cat([values, values[: size // 2]]), [size] * 6 + [size // 2])
+    assert torch.equal(ragged[:6], alone)

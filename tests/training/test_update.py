@@ -1,12 +1,19 @@
 """The update: clipping, averaged weights, a float16 overflow that skips it."""
 
+import weakref
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from mbtrain import assembly as assembly_module
 from mbtrain.optim.clip import clipped, global_norm
 from mbtrain.optim.ema import Ema
 from mbtrain.optim.groups import parameter_groups
+from mbtrain.training.module import MiniBatchModule
 from mbtrain.training.update import Update
 
 
@@ -122,8 +129,39 @@ def test_direct_and_wrapped_updates_are_bit_equal(decays_norms: bool, shown: tup
         for step in range(5):
             generator = torch.Generator().manual_seed(step)
             gradient = [torch.randn(one.shape, generator=generator).double() for one in model.parameters()]
+            update.release()
             update.set_gradient(gradient, is_shown=step in shown)
             assert not fused or all((one.grad is not None) == (step in shown) for one in model.parameters())
             assert update.step(lr=0.1, num_samples=4)
         weights.append([one.detach().clone() for one in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradient_that_is_put_in_the_place_of_the_one_shown_is_the_one_used(fused: bool) -> None:
+    weight = nn.Parameter(torch.zeros(2))
+    update = Update([weight], torch.optim.SGD([weight], lr=1, fused=fused), clip_norm=None, ema=None)
+    for _ in range(2):
+        update.release()
+        update.set_gradient([torch.tensor([1.0, 2.0])], is_shown=True)
+        weight.grad = torch.tensor([0.5, 0.25])
+        update.step(lr=1.0, num_samples=1)
+    assert weight.tolist() == [-1.0, -0.5]
+
+
+@pytest.mark.parametrize("callbacks", [(), (pl.Callback(),)], ids=["alone", "shown"])
+def test_gradient_is_let_go_of_before_the_next_one_is_made(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, callbacks: tuple[pl.Callback, ...]
+) -> None:
+    original, made, alive = MiniBatchModule._passes, list[Any](), list[int]()
+
+    def passes(self: MiniBatchModule, mini_batch: Any) -> Any:
+        alive.append(sum(one() is not None for one in made))
+        found = original(self, mini_batch)
+        made[:] = [weakref.ref(one) for one in found.result.gradient if one is not None]
+        return found
+
+    monkeypatch.setattr(MiniBatchModule, "_passes", passes)
+    monkeypatch.setattr(assembly_module, "callbacks_of", lambda config: callbacks)
+    train("duration=5it")
+    assert alive == [0] * 5 and len(made) == 4

@@ -1,0 +1,70 @@
+"""The order made ahead: the same orders, made in another thread where that is safe and pays."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mbtrain.data import order_ahead
+from mbtrain.data.order_ahead import WORTH_A_THREAD, OrderAhead
+from mbtrain.plan.order import Reshuffle
+from mbtrain.planning import CheckedOrder
+
+SIZE = WORTH_A_THREAD
+HERE = threading.get_ident()
+
+
+class Watched(Reshuffle):
+    """Keeps which epoch was drawn in which thread."""
+
+    def __init__(self, num_samples: int) -> None:
+        super().__init__(num_samples=num_samples, seed=3)
+        self.drawn: list[tuple[int, bool]] = []
+
+    def __call__(self, epoch: int) -> Any:
+        self.drawn.append((epoch, threading.get_ident() == HERE))
+        return super().__call__(epoch)
+
+
+def run(ahead: OrderAhead, epochs: range) -> list[np.ndarray]:
+    try:
+        return [ahead(epoch, is_last=epoch == epochs[-1]) for epoch in epochs]
+    finally:
+        ahead.close()
+
+
+def order_of(size: int, monkeypatch: pytest.MonkeyPatch, *, module: str = "mbtrain.plan.order") -> CheckedOrder:
+    monkeypatch.setattr(Watched, "__module__", module)
+    return CheckedOrder(Watched(size), size, size)
+
+
+def test_next_epoch_s_order_is_made_elsewhere_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = order_of(SIZE, monkeypatch)
+    for epoch, made in zip(range(2, 6), run(OrderAhead(order), range(2, 6)), strict=True):
+        assert np.array_equal(made, Reshuffle(num_samples=SIZE, seed=3)(epoch))
+    assert order.draw.drawn == [(2, True), (3, False), (4, False), (5, False)]  # pyright: ignore
+
+
+@pytest.mark.parametrize(("size", "module"), [(SIZE - 1, "mbtrain.plan.order"), (SIZE, "somebody.s")])
+def test_a_short_order_or_a_user_s_is_made_here(monkeypatch: pytest.MonkeyPatch, size: int, module: str) -> None:
+    order = order_of(size, monkeypatch, module=module)
+    run(OrderAhead(order), range(3))
+    assert order.draw.drawn == [(0, True), (1, True), (2, True)]  # pyright: ignore
+
+
+def test_what_it_raises_comes_with_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = OrderAhead(order_of(SIZE, monkeypatch))
+    monkeypatch.setattr(Reshuffle, "__call__", lambda self, epoch: np.arange(SIZE) if epoch == 0 else 1 / 0)
+    assert len(ahead(0, is_last=False)) == SIZE
+    with pytest.raises(ZeroDivisionError):
+        ahead(1, is_last=False)
+    ahead.close()
+
+
+def test_a_run_is_the_same_with_it(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = train("duration=3ep")["weights_sha256"]
+    monkeypatch.setattr(order_ahead, "WORTH_A_THREAD", 1)
+    assert train("duration=3ep")["weights_sha256"] == plain
+    assert not any(one.name.startswith("mbtrain-order") and one.is_alive() for one in threading.enumerate())
