@@ -71,7 +71,7 @@ class CompiledEngine:
         self._gives_up = gives_up
         self._ready: dict[int, Iterate] = {}
         one = step.parameters[0]
-        self._lr = torch.zeros((), dtype=one.dtype, device=one.device)
+        self._lr, self._lr_filled = torch.zeros((), dtype=one.dtype, device=one.device), 0.0
         self._is_captured, self._held = is_on_gpu(step.forward.model), dict[str, Any]()
 
     def takes(self, mini_batch: MiniBatch) -> bool:
@@ -80,7 +80,9 @@ class CompiledEngine:
 
     def __call__(self, mini_batch: MiniBatch, lr: float) -> Done:
         """Run one iteration, update included."""
-        self._lr.fill_(lr)
+        if lr != self._lr_filled:
+            self._lr.fill_(lr)
+            self._lr_filled = lr
         try:
             return self._ready[mini_batch.iteration.size](mini_batch, self._lr)
         except Exception as error:
@@ -244,7 +246,8 @@ def _switches() -> Iterator[None]:
             assume_static_by_default=True,
             recompile_limit=MOST_SIZES + 1,
         ),
-        inductor.patch(fallback_random=True),
+        # Sizes are fixed and guarded: to look at them again before each kernel takes 4 % of a small model's iteration.
+        inductor.patch(fallback_random=True, size_asserts=False),
         warnings.catch_warnings(action="ignore"),
     ):
         yield

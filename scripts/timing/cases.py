@@ -100,7 +100,7 @@ class Case:
             chosen.append(f"batch_norm.group_size={self.group_size}")
         if self.optimizer == "adamw":
             return [*chosen, "optimizer=adamw", f"optimizer.lr={ADAMW_LR}"]
-        return [*chosen, f"optimizer.lr={LR}", f"optimizer.momentum={MOMENTUM}"]
+        return [*chosen, f"optimizer.lr={LR}", f"optimizer.momentum={MOMENTUM}", "optimizer.nesterov=false"]
 
     def make_data(self) -> tuple[Tensor, Tensor]:
         """Normal inputs and uniform classes, the same at each call."""
