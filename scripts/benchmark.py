@@ -128,7 +128,7 @@ def tables(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Any
     from mbtrain import one_run  # noqa: F401
 
     way = Way(options.rounds, options.seconds, tell, core=_core())
-    # On a GPU two processes at once would not share the time as they share a core's.
+    # Two processes share the time of a core; on a GPU, or where none can be kept to one core, each runs alone.
     names = [name for name in FLAGS if getattr(options, name)] or ["loops" if way.core is not None else "alone"]
     for name in names:
         yield from _table(name, options, folder, way)

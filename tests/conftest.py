@@ -4,9 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -99,21 +98,6 @@ def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
 def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
     """Norm of the difference, over the norm."""
     return float((a - b).norm() / b.norm().clamp(min=1e-300))
-
-
-@contextmanager
-def waiting_for_nothing() -> Iterator[None]:
-    """Whatever waits for the GPU in here raises."""
-
-    def set_mode(mode: str) -> None:
-        with warnings.catch_warnings(action="ignore"):  # that the mode is a prototype
-            torch.cuda.set_sync_debug_mode(mode)
-
-    set_mode("error")
-    try:
-        yield
-    finally:
-        set_mode("default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from timing import page_more
+from timing import page_sections
 from timing.page_table import circumstances, how, load, ratio, table
 
 CASES = {
@@ -77,14 +77,14 @@ def page(results: Mapping[str, Any]) -> str:
         "threads": _threads,
         "checkpoints": _checkpoints,
         "probes": _probes,
-        "startup": page_more.start_up,
-        "costs": page_more.costs,
-        "long": page_more.long,
+        "startup": page_sections.start_up,
+        "costs": page_sections.costs,
+        "long": page_sections.long,
     }
     parts = [HEAD, *(section(results[name]) for name, section in sections.items() if name in results)]
     if "loops" in results:
         parts.insert(1, _goals(results["loops"], results.get("alone", {})))
-        parts.insert(3, page_more.choices(results["loops"], CASES))
+        parts.insert(3, page_sections.choices(results["loops"], CASES))
     return "\n".join(filter(None, parts))
 
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import pad
 
 from mbtrain.data.augment import augment_of
-from tests.conftest import waiting_for_nothing
+from mbtrain.training.captured import waiting_for_nothing
 from tests.data.conftest import CPU
 
 X = torch.randn(9, 3, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -111,7 +111,7 @@ def test_augmentation_on_a_gpu_waits_for_nothing_and_gives_the_bits_of_the_cpu()
     device = torch.device("cuda")
     images, x = augment_of(ALL, X[:1], device), X.to(device)
     images.apply(x, images.draw(9, None))  # whatever is set up once
-    with waiting_for_nothing():
+    with waiting_for_nothing(device):
         draws = images.draw(9, None)
         result = images.apply(x, draws)
     on_cpu = augment(**ALL).apply(X, {name: values.cpu() for name, values in draws.items()})

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from mbtrain.data.normalize import unit_range
 from mbtrain.data.sources import CHUNK_SIZE, DatasetSource, MemorySource
 from mbtrain.data.splits import Arrays
-from tests.conftest import waiting_for_nothing
+from mbtrain.training.captured import waiting_for_nothing
 from tests.data.conftest import CPU
 
 X, Y = torch.arange(20.0).reshape(10, 2), torch.arange(10)
@@ -118,7 +118,7 @@ def test_a_mini_batch_on_a_gpu_waits_for_nothing_and_has_the_bits_of_the_cpu():
     memory = read.load()
     batch, chosen = tuple(tensor.pin_memory() for tensor in read.fetch([1, 4])), torch.tensor([1, 4], device=device)
     read.convert(batch)  # whatever is set up once
-    with waiting_for_nothing():
+    with waiting_for_nothing(device):
         results = read.convert(batch), memory.gather(chosen)
     expected = on_cpu.convert(on_cpu.fetch([1, 4]))
     for result in results:

@@ -20,7 +20,7 @@ from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
 from mbtrain.training import captured, compiled, engine, recorder
 from mbtrain.training.module import MiniBatchModule
-from tests.conftest import final_weights, relative_difference, rows, waiting_for_nothing, without_times
+from tests.conftest import final_weights, relative_difference, rows, without_times
 from tests.training.test_resume import check_same_run, train_with_kills
 
 # A mini-batch in one graph; by parts, with gradient norms and weights that are tensors.
@@ -238,10 +238,11 @@ class Cooling(torch.nn.Module):
 
 
 @pytest.mark.usefixtures("replayed")
-def test_model_that_a_validation_changes_ends_the_run_in_one_line(train: Train) -> None:
+@pytest.mark.parametrize("loop", ["lean", "stock"])
+def test_model_that_a_validation_changes_ends_the_run_in_one_line(train: Train, loop: str) -> None:
     own = [f"model._target_={__name__}.Cooling", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=2ep"]
     with pytest.raises(Failed, match="Cooling.divisor has changed since the iteration was captured: start a new run"):
-        train(*own, "trainer.engine=captured", "validate.every=5it")
+        train(*own, "trainer.engine=captured", "validate.every=5it", f"trainer.loop={loop}")
 
 
 NORMED = ["model=cnn", "model.channels=[4]", "batch_norm.group_size=16", "optimizer.lr=0.02", "ema=1ep"]
@@ -262,7 +263,7 @@ def test_replays_on_a_gpu_leave_what_the_eager_engine_leaves_and_wait_for_nothin
     step = MiniBatchModule.training_step
 
     def guarded(self: Any, mini_batch: Any, batch_idx: int) -> None:
-        with waiting_for_nothing() if mini_batch.iteration.size == 200 else nullcontext():
+        with captured.waiting_for_nothing(mini_batch.device) if mini_batch.iteration.size == 200 else nullcontext():
             step(self, mini_batch, batch_idx)
 
     monkeypatch.setattr(MiniBatchModule, "training_step", guarded)

@@ -13,8 +13,9 @@ import torch
 
 from mbtrain import assembly as assembly_module
 from mbtrain.training import recorder
+from mbtrain.training.captured import waiting_for_nothing
 from mbtrain.training.module import MiniBatchModule
-from tests.conftest import rows, waiting_for_nothing
+from tests.conftest import rows
 
 QUICK_SHARPNESS = ["probe.sharpness.num_samples=8", "probe.sharpness.num_products=2", "probe.sharpness.epsilons=[1e-3]"]
 QUICK_SHARPNESS += ["probe.sharpness.num_directions=2"]
@@ -122,7 +123,7 @@ def test_iteration_never_synchronises_on_a_gpu(train: Callable[..., Any], monkey
     step = MiniBatchModule.training_step
 
     def guarded(self: Any, mini_batch: Any, batch_idx: int) -> None:
-        with waiting_for_nothing() if mini_batch.iteration.index > 2 else nullcontext():
+        with waiting_for_nothing(mini_batch.device) if mini_batch.iteration.index > 2 else nullcontext():
             step(self, mini_batch, batch_idx)
 
     monkeypatch.setattr(MiniBatchModule, "training_step", guarded)
