@@ -97,7 +97,7 @@ def options_of(node: Mapping[str, Any]) -> Options:
             and all(type(one) is int and one > 0 for one in sizes)
         ):
             up_to = f"two to {MOST}" if most == MOST else "two or more"
-            raise Refused(f"study.{name}={sizes}: must be {up_to} batch sizes, such as [32,64,128]")
+            raise Refused(f"study.{name}={sizes}: must be {up_to} batch sizes of at least 1, such as [32,64,128]")
     for name, least in (("seconds", 0), ("num_tuning_seeds", 0), ("num_seeds", 1)):
         if isinstance(node[name], bool) or not isinstance(node[name], int | float) or node[name] <= least:
             raise Refused(f"study.{name}={node[name]}: must be a number above {least}")

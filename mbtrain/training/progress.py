@@ -6,10 +6,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from mbtrain.plan.run import RunPlan
 
 REFRESH_SECONDS, LINE_SECONDS = 0.5, 5.0
+# Columns of a terminal on which the validation's results find room beside the rest.
+WIDE = 106
 
 
 class ProgressBar:
@@ -22,14 +25,17 @@ class ProgressBar:
         self._validation = ""
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            # On a narrow terminal the bar is what gives way.
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("left"),
             TextColumn("{task.fields[scores]}"),
             console=console,
             auto_refresh=False,
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task(
             "", total=plan.num_iterations if plan.is_counted else None, epoch=f"1/{plan.num_epochs}", rate="", scores=""
@@ -73,7 +79,7 @@ class ProgressBar:
             completed=row["iteration"],
             epoch=f"{row['epoch'] + 1}/{self._plan.num_epochs}",
             rate=f"{rate:,.0f} samples/s",
-            scores=f"{shown}  {self._validation}",
+            scores=f"{shown}  {self._validation}" if self._console.width >= WIDE else shown,
         )
         self._bar.refresh()
 

@@ -54,7 +54,7 @@ def test_advice_is_a_command_and_a_calibration_adds_to_what_was_measured(command
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["study.sizes=[32]"], "study.sizes=[32]: must be two or more batch sizes, such as [32,64,128]"),
+        (["study.sizes=[32]"], "study.sizes=[32]: must be two or more batch sizes of at least 1, such as [32,64,128]"),
         (["study.seconds=0"], "study.seconds=0: must be a number above 0"),
         (["study.trajectory=2"], "study.trajectory=2: not a length such as 5ep"),
         (["batch_schedule=ramp"], "advice is on one size: leave batch_schedule out"),
