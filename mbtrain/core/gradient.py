@@ -78,7 +78,7 @@ def mean_gradient(
         factor = 1 / guess if loss_scale is None else loss_scale / guess
         start = _start(values, factor, is_traced=is_traced)
         gradient: Gradient = _gradient(values, start, parameters, is_traced=is_traced)
-        losses.append(_summands(values.detach(), is_traced=is_traced))
+        losses.append(values.detach() if values.dim() == 1 else values.detach().flatten())
         for observe in observers:
             observe(part_weight, Multiple(gradient, _factor(guess / nonzero(part_weight), loss_scale)))
         total = gradient if not index else _added(total, gradient, in_place=index > 1)
@@ -86,7 +86,8 @@ def mean_gradient(
     assert len(losses) > 0, "a mini-batch has at least one micro-batch"
     if not (isinstance(weight, float) and weight == guess):
         total = _scaled(total, guess / nonzero(weight))
-    return MeanGradient(losses[0] if len(losses) == 1 else torch.cat(losses), _laid_out(total, parameters), weight)
+    summands = _summands(losses[0] if len(losses) == 1 else torch.cat(losses), is_traced=is_traced)
+    return MeanGradient(summands, _laid_out(total, parameters), weight)
 
 
 def nonzero(weight: float | Tensor) -> float | Tensor:
@@ -114,10 +115,10 @@ def _kept(shape: torch.Size, factor: float, dtype: torch.dtype) -> Tensor:
 
 
 def _summands(values: Tensor, *, is_traced: bool) -> Tensor:
-    """What adds up to the sum of `values`, 1-d: a few on the host are left to be added up with other iterations'."""
+    """What adds up to the sum of `values` [n]: a few on the host are left to be added up with other iterations'."""
     is_single = values.element_size() > 2
     if is_single and values.is_cpu and values.numel() <= MOST_LEFT and not is_traced:
-        return values if values.dim() == 1 else values.flatten()
+        return values
     return (values if is_single else values.float()).sum()[None]
 
 
