@@ -64,7 +64,7 @@ def load(run_dir: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
             config, groups, input_shape=None if shape is None else tuple(shape), num_outputs=content["num_outputs"]
         )
     dtype = torch.float64 if content["is_double"] else torch.float32
-    model.to(dtype).load_state_dict(content["weights"])
+    _fill(model.to(dtype), content, f"{run_dir}: its weights")
     constants = content["normalize"]
     normalize = nn.Identity() if constants is None else Normalize(constants["mean"], constants["std"], dtype=dtype)
     return FinishedModel(normalize, model).eval()
@@ -77,11 +77,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
     else:
         # A file of the user's own has no seal.
         content = _read(path, lambda file: read_sealed(file) if is_sealed(file) else read_plain(file))
+    _fill(model, content, f"model.weights={path}:")
+
+
+def _fill(model: nn.Module, content: dict[str, Any], told: str) -> None:
     try:
         model.load_state_dict(content["weights"])
     except (KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise Refused(f"model.weights={path}: do not fit the model: {reason}") from None
+        raise Refused(f"{told} do not fit the model: {reason}") from None
 
 
 def _read(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`mbtrain.load`: the trained model from its folder alone, and no code that was not trusted for it."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 import mbtrain
 from mbtrain.assembly import assemble
+from mbtrain.models.mlp import Mlp
 from tests.composing import composed
 from tests.conftest import QUIET
 
@@ -64,3 +66,19 @@ def test_weights_that_do_not_fit_are_refused(train: Callable[..., Any], override
 def test_unfinished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(mbtrain.Refused, match="has the run finished"):
         mbtrain.load(tmp_path)
+
+
+def test_run_of_a_model_that_is_another_now_is_refused_in_one_line(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = train("duration=2it").run_dir
+    original = Mlp.__init__
+
+    @functools.wraps(original)
+    def other(self: Mlp, **options: Any) -> None:
+        original(self, **options | {"hidden": [7]})
+
+    monkeypatch.setattr(Mlp, "__init__", other)
+    with pytest.raises(mbtrain.Refused, match=r"its weights do not fit the model: .*layers\.0\.weight") as refused:
+        mbtrain.load(run_dir)
+    assert "\n" not in str(refused.value)
