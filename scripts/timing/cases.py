@@ -75,6 +75,11 @@ class Case:
         return math.ceil(self.num_samples / self.batch_size)
 
     @property
+    def has_images(self) -> bool:
+        """Whether its samples have channels, height and width."""
+        return len(NETWORKS[self.network].input_shape) == 3
+
+    @property
     def num_micro_batches(self) -> int:
         """How many passes make an update."""
         return self.batch_size // self.micro_size

@@ -41,14 +41,23 @@ PEERS: dict[str, Make] = {
     "ours": OurLoop,
     "ours, compiled": lambda case, folder: OurLoop(case, folder, "trainer.engine=compiled"),
     "ours, captured": lambda case, folder: OurLoop(case, folder, "trainer.engine=captured"),
+    "ours, channels last": lambda case, folder: OurLoop(case, folder, "trainer.channels_last=true"),
     "ours, torch.optim": lambda case, folder: OurLoop(case, folder, f"optimizer._target_={WRAPPED[case.optimizer]}"),
     "ours, stock loop": lambda case, folder: OurLoop(case, folder, "trainer.loop=stock"),
     "ours, DataLoader": lambda case, folder: OurLoop(case, folder, "dataset.workers=0"),
     "ours, row by row": lambda case, folder: row_by_row(OurLoop(case, folder)),
 }
-ON_A_GPU = ("ours, captured",)
+ON_A_GPU, ON_IMAGES = ("ours, captured",), ("ours, channels last",)
 # On the cases of the goals all are measured; on the others these.
-FEW = ("(a')", "Lightning, self.log, CSV", "Lightning, template's module, CSV", "ours", "ours, compiled", *ON_A_GPU)
+FEW = (
+    "(a')",
+    "Lightning, self.log, CSV",
+    "Lightning, template's module, CSV",
+    "ours",
+    "ours, compiled",
+    *ON_A_GPU,
+    *ON_IMAGES,
+)
 ALL_ON = ("tiny32", "mlp32", "mlp256", "cnn32")
 
 
@@ -73,8 +82,12 @@ def measured(case: Case, folder: Path, way: Way, *, words: Sequence[str] | None)
 def peers_of(case: Case, words: Sequence[str] | None) -> dict[str, Make]:
     """All that is compared with (a) on this case."""
     is_plain = case.num_micro_batches == 1 and case.optimizer == "sgd"
-    is_on_gpu = DEVICE.type == "cuda"
-    fit = [name for name in PEERS if (is_plain or name not in PLAIN) and (is_on_gpu or name not in ON_A_GPU)]
+    left_out = (
+        *(() if is_plain else PLAIN),
+        *(() if DEVICE.type == "cuda" else ON_A_GPU),
+        *(() if case.has_images else ON_IMAGES),
+    )
+    fit = [name for name in PEERS if name not in left_out]
     if words is None:
         return {name: PEERS[name] for name in fit if case.name in ALL_ON or name in FEW}
     return {name: PEERS[name] for name in fit if any(_names(word, name) for word in words)}
