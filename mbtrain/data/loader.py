@@ -73,7 +73,8 @@ class MiniBatch:
 
     def micro_batches(self) -> Iterator[Micro]:
         """The micro-batches, in order."""
-        return map(self.read, self.parts())
+        for part in self.parts():
+            yield self.read(part)
 
     def parts(self) -> Iterator[Part]:
         """What `read` makes them of. What is random is drawn for the whole mini-batch first, so no cut changes it."""

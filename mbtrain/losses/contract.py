@@ -1,4 +1,7 @@
-"""The contract of a loss: `loss(output, target) -> values` or `(values, weights)`, one per sample or token."""
+"""The contract of a loss: `loss(output, target) -> values` or `(values, weights)`, one per sample or token.
+
+They are kept until the log has added them up: a loss makes new ones each time.
+"""
 
 import inspect
 from collections.abc import Callable

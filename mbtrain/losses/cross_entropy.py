@@ -36,11 +36,11 @@ class CrossEntropy(nn.Module):
         self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
         self.register_buffer("class_weights", weights, persistent=False)
-        self._is_plain = weights is None and ignore_index is None
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Values of the shape of `target`; output is [n, classes] or [n, classes, tokens]."""
-        if self._is_plain and output.dim() == 2:
+        is_plain = self.ignore_index is None and self._buffers["class_weights"] is None
+        if is_plain and output.dim() == 2 and target.dim() == 1:
             return F.cross_entropy(output, target, reduction="none", label_smoothing=self.label_smoothing)
         weight = None if self.class_weights is None else self.class_weights.to(output.dtype)
         ignored = ignored_in(target, self.ignore_index)

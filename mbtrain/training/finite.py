@@ -89,7 +89,8 @@ class Gate:
         """Put back what was, unless all is finite; whether it is, 0-d, on the device."""
         after = list(self._changing())
         checked: Sequence[Tensor | None] = [one for _, one in after if id(one) not in self._unbounded]
-        is_fine = are_finite([losses, *gradient, *checked])
+        # The sum, as the row has it: it may overflow where no summand does.
+        is_fine = are_finite([losses.sum(), *gradient, *checked])
         for key, one in after:
             before = self._before.get(key)
             # An optimizer may keep its step counter on the host: only then the host waits here.

@@ -103,10 +103,10 @@ class MiniBatchModule(pl.LightningModule):
         parts.recorder.begin()
         parts.clock.is_touched = self._has_buffers
         parts.scaled.follow(iteration)
+        parts.update.release()
         if parts.engine is not None and self.inspector is None and parts.engine.takes(mini_batch):
             self._compiled_step(parts.engine, mini_batch)
             return
-        parts.update.release()
         if parts.gate is not None:
             parts.gate.keep()
         if parts.halving is None:

@@ -169,7 +169,8 @@ class Recorder:
     def _hand_over(self, now: float) -> None:
         sums = by_iteration(torch.cat(self._losses), [one.numel() for one in self._losses])
         columns: dict[str, Tensor] = {"loss/sum": sums}
-        if isinstance(self._weights[0], Tensor):
+        # Not of the first alone: a compiled run has numbers up to four micro-batches, and tensors above.
+        if any(isinstance(weight, Tensor) for weight in self._weights):
             columns["weight"] = torch.stack([torch.as_tensor(weight) for weight in self._weights])
         if isinstance(self._heads[0][2], Tensor):
             columns["updated"] = torch.stack([torch.as_tensor(updated) for _, _, updated, _ in self._heads])

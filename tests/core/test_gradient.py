@@ -227,19 +227,48 @@ def test_a_sparse_gradient_is_left_as_it_is() -> None:
     assert result.gradient[0] is not None and result.gradient[0].is_sparse
 
 
-def test_a_hook_that_writes_into_what_it_is_given_changes_its_own_iteration_only() -> None:
-    weight = torch.tensor([2.0, -1.0], requires_grad=True)
+@pytest.mark.parametrize("is_seen", [True, False], ids=["in place", "behind autograd's back"])
+def test_a_hook_that_writes_into_what_it_is_given_changes_its_own_iteration_only(
+    model: nn.Module, is_seen: bool
+) -> None:
+    def write(given: Tensor) -> None:
+        (given if is_seen else given.data).mul_(3)
 
-    def evaluate(x: Tensor) -> tuple[Tensor, None]:
-        values = (x * weight).sum(1)
-        values.register_hook(lambda given: given.mul_(3))
-        return values, None
+    parameters, batch = list(model.parameters()), batch_of(6)
 
-    x = torch.tensor([[1.0, 3.0], [5.0, 7.0]])
-    found = [mean_gradient([x], evaluate, [weight], num_micro_batches=1).gradient[0] for _ in range(3)]
-    assert all(one is not None and one.tolist() == [9.0, 15.0] for one in found)
-    plain = mean_gradient([x], lambda x: ((x * weight).sum(1), None), [weight], num_micro_batches=1)
-    assert plain.gradient[0] is not None and plain.gradient[0].tolist() == [3.0, 5.0]
+    def gradient(*, is_hooked: bool) -> Tensor:
+        def evaluate(batch: Batch) -> tuple[Tensor, None]:
+            values = F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+            if is_hooked:
+                values.register_hook(write)
+            return values, None
+
+        result = mean_gradient([batch], evaluate, parameters, num_micro_batches=1).gradient[0]
+        assert result is not None
+        return result
+
+    plain = gradient(is_hooked=False)
+    for _ in range(3):
+        torch.testing.assert_close(gradient(is_hooked=True), 3 * plain)
+    assert torch.equal(gradient(is_hooked=False), plain)
+
+
+def test_what_a_gradient_may_be_is_made_anew() -> None:
+    weight = torch.zeros(3, requires_grad=True)
+    for _ in range(2):
+        result = mean_gradient([None], lambda _: (weight * 1, None), [weight], num_micro_batches=1)
+        assert result.gradient[0] is not None and result.gradient[0].tolist() == pytest.approx([1 / 3] * 3)
+        result.gradient[0].data.zero_()
+
+
+def test_gradient_does_not_depend_on_where_tensors_are_made_by_default(model: nn.Module) -> None:
+    parameters, batch = list(model.parameters()), batch_of(11)
+    with torch.device("meta"):
+        result = mean_gradient([batch], evaluator(model), parameters, num_micro_batches=1)
+    expected = torch.autograd.grad(F.cross_entropy(model(batch[0]), batch[1]), parameters)
+    for one, other in zip(result.gradient, expected, strict=True):
+        assert one is not None
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("size", [3, 5000])

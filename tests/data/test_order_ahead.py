@@ -54,6 +54,19 @@ def test_a_short_order_or_a_user_s_is_made_here(monkeypatch: pytest.MonkeyPatch,
     assert order.draw.drawn == [(0, True), (1, True), (2, True)]  # pyright: ignore
 
 
+def test_epoch_that_is_begun_again_has_the_next_one_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = order_of(SIZE, monkeypatch)
+    ahead = OrderAhead(order)
+    for epoch in (0, 0, 0, 1):
+        assert np.array_equal(ahead(epoch, is_last=False), Reshuffle(num_samples=SIZE, seed=3)(epoch))
+    ahead.close()
+    made = [one for one, is_here in order.draw.drawn if not is_here]  # pyright: ignore
+    assert made.count(1) == 1
+    # It can be asked again after that.
+    assert len(ahead(5, is_last=False)) == SIZE
+    ahead.close()
+
+
 def test_what_it_raises_comes_with_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = OrderAhead(order_of(SIZE, monkeypatch))
     monkeypatch.setattr(Reshuffle, "__call__", lambda self, epoch: np.arange(SIZE) if epoch == 0 else 1 / 0)

@@ -68,6 +68,17 @@ def test_sizes_that_change_agree_with_the_eager_engine_and_over_a_cut(
 
 
 @pytest.mark.slow
+def test_block_of_rows_may_hold_mini_batches_in_one_graph_and_by_parts(train: Callable[..., Any]) -> None:
+    own = ["batch.size=50", "duration=1ep", "batch_schedule=stepwise", "batch_schedule.at='600sp:100'"]
+    own += ["batch.micro_size=20", "trainer.precision=64-true"]
+    mine, theirs = (rows(train(*own, f"trainer.engine={engine}").run_dir) for engine in ("compiled", "eager"))
+    assert [row["num_micro_batches"] for row in mine] == [row["num_micro_batches"] for row in theirs]
+    assert {row["num_micro_batches"] for row in mine} == {3, 5}
+    for one, other in zip(mine, theirs, strict=True):
+        assert one["train/loss"] == pytest.approx(other["train/loss"], rel=1e-10)
+
+
+@pytest.mark.slow
 def test_a_new_process_with_an_empty_cache_goes_on_to_the_same_bit(train: Callable[..., Any], tmp_path: Path) -> None:
     whole, cut = train(*LENGTH, *DRAWS), tmp_path / "cut"
     train(*LENGTH, *DRAWS, "duration=5it", f"run_dir={cut}")

@@ -10,6 +10,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from mbtrain.data.loader import MiniBatch
+from mbtrain.plan.batch import MicroBatch
+from mbtrain.plan.iteration import Iteration
 from tests.conftest import rows, without_times
 
 
@@ -96,3 +99,14 @@ def test_order_of_another_length_is_an_epoch_of_that_length(train: Callable[...,
 def evens(num_samples: int) -> Callable[[int], list[int]]:
     """An order of every second sample."""
     return lambda epoch: list(range(0, num_samples, 2))
+
+
+def test_what_runs_dry_while_it_is_gathered_does_not_end_a_mini_batch_early() -> None:
+    def gather(places: Any) -> Any:
+        return next(iter(())) if places.start else (torch.zeros(2), torch.zeros(2))
+
+    iteration = Iteration(0, 0, 0, 4, 0, True, 4)
+    cut, places = [MicroBatch(0, 2), MicroBatch(2, 4)], [slice(0, 2), slice(2, 4)]
+    mini_batch = MiniBatch(iteration, cut, places, gather, None, None, torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(mini_batch.micro_batches())

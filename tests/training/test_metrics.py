@@ -56,9 +56,10 @@ def test_scores_of_iterations_are_their_own(sizes: list[int]) -> None:
     assert sums.tolist() == expected and counts.tolist() == sizes
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [1, 7, 32, 100, 257, 1000, MOST_LEFT])
-def test_sum_of_an_iteration_is_the_same_bit_for_bit_whatever_its_block_holds(size: int) -> None:
-    values = torch.rand(6 * size, generator=torch.Generator().manual_seed(size))
+def test_sum_of_an_iteration_is_the_same_bit_for_bit_whatever_its_block_holds(size: int, dtype: torch.dtype) -> None:
+    values = torch.rand(6 * size, generator=torch.Generator().manual_seed(size), dtype=dtype)
     alone = torch.stack([one.sum() for one in values.split(size)])
     assert torch.equal(by_iteration(values, [size] * 6), alone)
     assert torch.equal(by_iteration(values[:size], [size]), alone[:1])

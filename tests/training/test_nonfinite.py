@@ -137,6 +137,18 @@ def test_good_checkpoint_before_it_goes_on_once_the_cause_is_gone(
     assert without_times(rows(result.run_dir)) == without_times(rows(whole.run_dir))
 
 
+def test_loss_whose_sum_overflows_is_skipped_where_the_log_would_call_it_infinite() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    model = torch.nn.ParameterList([weight])
+    gate = Gate(model, torch.optim.SGD([weight]), None)
+    for losses, is_kept in ((torch.tensor([3e38, 3e38]), False), (torch.tensor([3e38, -3e38]), True)):
+        gate.keep()
+        with torch.no_grad():
+            weight.fill_(1.0)
+        assert bool(gate.settle(losses, [torch.zeros(2)])) == is_kept
+        assert weight.tolist() == ([1.0, 1.0] if is_kept else [0.0, 0.0])
+
+
 def test_without_the_check_a_bad_run_would_be_called_done(
     train: Callable[..., Any], poisoned: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
