@@ -52,6 +52,8 @@ class Constant:
 
     def __call__(self, horizon: Horizon) -> Factor:
         """The function from samples seen to the factor of `optimizer.lr`."""
+        if self._warmup is None:
+            return lambda samples: 1.0
         return with_warmup(lambda progress: 1.0, self._warmup, horizon)
 
 

@@ -60,7 +60,7 @@ class Recorder:
         self._probes = probes or {}
         self._means, self._elapsed_before = Means(), 0.0
         self._started = self._last_block = time.perf_counter()
-        self._is_open, self._limit = False, BLOCK_ITERATIONS
+        self._is_open = False
         # Host seconds since this process started: in iterations, and of these in handing rows over.
         self.spent_s = {"iterations": 0.0, "logging": 0.0}
         self._clear()
@@ -90,14 +90,12 @@ class Recorder:
         self._losses.append(losses)
         self._weights.append(weight)
         self._pairs += pairs
-        self._num_targets.append(sum([target.numel() for _, target in pairs]))
+        self._num_targets.append(pairs[0][1].numel() if len(pairs) == 1 else sum(one.numel() for _, one in pairs))
         if extra:
             for name, value in extra.items():
                 self._extra.setdefault(name, []).append((len(self._heads) - 1, value))
-        if len(self._heads) == 1:
-            self._limit = most_iterations(pairs)
-        elif head[0].size != self._heads[-2][0].size:
-            self._limit = min(self._limit, most_iterations(pairs))
+        if head[0].size != self._size:
+            self._size, self._limit = head[0].size, min(self._limit, most_iterations(pairs))
 
     def write_epoch(self, head: Mapping[str, Any], results: Mapping[str, float], *, ends_epoch: bool) -> None:
         """Write a row of epochs.jsonl: the means of the epoch so far and the results of a validation."""
@@ -158,6 +156,8 @@ class Recorder:
             self._times.pop()
 
     def _clear(self) -> None:
+        # Of a mini-batch in the block, and how many iterations the block may hold of what it has seen.
+        self._size, self._limit = 0, BLOCK_ITERATIONS
         self._heads: list[Head] = []
         self._losses: list[Tensor] = []
         self._weights: list[float | Tensor] = []
@@ -200,11 +200,16 @@ class Recorder:
     ) -> list[dict[str, Any]]:
         """The rows of a block; runs in the writer's thread."""
         weights = columns.get("weight", weights)  # pyright: ignore[reportAssignmentType]
-        rows: list[dict[str, Any]] = []
-        for index, (iteration, num_micro_batches, updated, lr) in enumerate(heads):
-            total, weight = columns["loss/sum"][index], weights[index]
-            loss, updated = total / (weight or 1), bool(columns["updated"][index] if "updated" in columns else updated)
-            if self._watched and updated and not math.isfinite(loss):
+        sums, updates = columns["loss/sum"], columns.get("updated") or [head[2] for head in heads]
+        scores = [
+            (f"train/{name}", columns[f"{name}/sum"], columns[f"{name}/count"]) for name in self._scores.of_iteration
+        ]
+        means, rows = self._means, list[dict[str, Any]]()
+        for index, (iteration, num_micro_batches, _, lr) in enumerate(heads):
+            total, weight, updated = sums[index], weights[index], bool(updates[index])
+            loss = total / (weight or 1)
+            is_finite = math.isfinite(loss)
+            if self._watched and updated and not is_finite:
                 raise NotFinite("a loss is", iteration.index + 1)
             row: dict[str, Any] = {
                 "iteration": iteration.index + 1,
@@ -219,13 +224,13 @@ class Recorder:
             if self._noise_scale is not None:
                 row["noise_scale_sgd"] = self._noise_scale(lr, iteration.size)
             # A skipped mini-batch without a loss has no part in the epoch's mean.
-            if updated or math.isfinite(loss):
-                self._means.add("train/loss", total, weight)  # pyright: ignore[reportArgumentType]
-            for name in self._scores.of_iteration:
-                total, count = columns[f"{name}/sum"][index], columns[f"{name}/count"][index]
-                row[f"train/{name}"] = total / count if count else None
-                self._means.add(f"train/{name}", total, count)
-                if name == "accuracy" and slots[index] > iteration.size:
+            if updated or is_finite:
+                means.add("train/loss", total, weight)  # pyright: ignore[reportArgumentType]
+            for name, totals, counts in scores:
+                count = counts[index]
+                row[name] = totals[index] / count if count else None
+                means.add(name, totals[index], count)
+                if name == "train/accuracy" and slots[index] > iteration.size:
                     row["tokens"], row["padding"] = int(count), 1 - count / slots[index]
             row["time/iteration_s"], row["time/elapsed_s"] = times[index]
             rows.append(row)
