@@ -234,6 +234,15 @@ class Recorder:
                     row["tokens"], row["padding"] = int(count), 1 - count / slots[index]
             row["time/iteration_s"], row["time/elapsed_s"] = times[index]
             rows.append(row)
+        self._put_extra(rows, columns, places)
+        if not all(columns.get("are_weights_finite", ())):
+            raise NotFinite("weights are", heads[-1][0].index + 1)
+        return rows
+
+    def _put_extra(
+        self, rows: list[dict[str, Any]], columns: Mapping[str, list[float]], places: Mapping[str, list[int]]
+    ) -> None:
+        """What only some of the iterations have, and what probes make of it."""
         for name, indices in places.items():
             for index, value in zip(indices, columns[f"extra/{name}"], strict=True):
                 rows[index][name] = value
@@ -241,9 +250,6 @@ class Recorder:
             for index in sorted({index for indices in places.values() for index in indices}):
                 for probe in self._probes.values():
                     rows[index] |= probe.derived(rows[index])
-        if not all(columns.get("are_weights_finite", ())):
-            raise NotFinite("weights are", heads[-1][0].index + 1)
-        return rows
 
 
 def most_iterations(pairs: Sequence[tuple[Tensor, Tensor]]) -> int:
