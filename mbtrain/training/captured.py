@@ -5,7 +5,8 @@ rate are copied there before, and what is left for the row goes into a ring on t
 device takes. Nothing waits for the device. The order of the stream keeps a place of the ring until the recorder has
 stacked it: it never holds more iterations than the ring has places.
 
-Where there is no GPU the tests replay by calling again; `pytest -m gpu` has passed on an NVIDIA H200.
+Where there is no GPU the tests record tensor operations and replay only these; `pytest -m gpu` has passed on an
+NVIDIA H200.
 """
 
 import copy

@@ -9,14 +9,12 @@ torch 2.11 draws in another order within a graph, so that there dropout and augm
 """
 
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -30,6 +28,7 @@ from mbtrain.plan.refused import Refused
 from mbtrain.training.captured import Captured, held_by, host_generators, waiting_for_nothing
 from mbtrain.training.kept import KeptState, kept_generators
 from mbtrain.training.step import Done, Step, StepByParts
+from mbtrain.training.traced import Kind, Traced, one_kind
 
 Iterate = Callable[[MiniBatch, Tensor], Done]
 
@@ -39,11 +38,6 @@ MOST_SIZES = 8
 # model is not tiny; one at a time costs a call each.
 MOST_IN_ONE_GRAPH = 4
 ANSWER = "it stops once it is compiled; Ctrl-C again ends it at once"
-
-
-# Names by which Dynamo speaks of what the functions below hold, and of modules.
-_OURS = re.compile(r"(?:dict\(|type\()*(?:self|step|rule|example)\b")
-_FIXED_GLOBALS = ("G['__import_torch_dot_", "G['__import_mbtrain_dot_", "G['__builtins_", "G['___unnamed_scope_")
 
 
 class CompiledEngine:
@@ -70,6 +64,7 @@ class CompiledEngine:
         self._step, self._sizes, self._example, self._tell = step, tuple(sizes), example, tell
         self._gives_up = gives_up
         self._ready: dict[int, Iterate] = {}
+        self._traced: list[Traced] = []
         one = step.parameters[0]
         self._lr, self._lr_filled = torch.zeros((), dtype=one.dtype, device=one.device), 0.0
         self._is_captured, self._held = is_on_gpu(step.forward.model), dict[str, Any]()
@@ -94,7 +89,10 @@ class CompiledEngine:
             ) from error
 
     def look_again(self) -> None:
-        """After whatever came between two iterations: raises Failed where a graph would not see what has changed."""
+        """After whatever came between two iterations: raises Failed where a graph would not see what has changed, now
+        where it was captured, at the next iteration where it was compiled."""
+        for one in self._traced:
+            one.look_again()
         if self._held and (name := self._changed(self._held)):
             raise Failed(
                 f"{name} has changed since the iteration was captured: start a new run with trainer.engine=eager"
@@ -134,10 +132,10 @@ class CompiledEngine:
             if not self._is_compiled:
                 iterate = partial(self._eager, rule)
             elif example.num_micro_batches <= MOST_IN_ONE_GRAPH:
-                iterate = self._tried(_whole(self._step, rule, example), example)
+                iterate = self._tried(self._whole(rule, example), example)
             else:
                 # The same for all sizes: their micro-batches are alike.
-                by_parts = by_parts or _by_parts(self._step, rule, example)
+                by_parts = by_parts or self._by_parts(rule, example)
                 iterate = self._tried(by_parts, example)
             self._ready[size] = self._captured(iterate, example, held) if self._is_captured else iterate
         self._held = held_by(self._step.forward) if self._is_captured else {}
@@ -148,13 +146,28 @@ class CompiledEngine:
     def _tried(self, iterate: Iterate, example: MiniBatch) -> Iterate:
         """Compiled now, and called again: code that would be traced anew each time, as a model's that counts its
         calls, shows there."""
-        import torch._dynamo.config as dynamo
-
         with _switches():
             iterate(example, self._lr)
-            with dynamo.patch(error_on_recompile=True):
-                iterate(example, self._lr)
+            iterate(example, self._lr)
         return iterate
+
+    def _whole(self, rule: Rule, example: MiniBatch) -> Iterate:
+        """One graph, for mini-batches cut like `example`."""
+        step = self._step
+
+        def iterate(indices: Tensor, lr: Tensor) -> Done:
+            return step.iterate(example.of(indices), rule, lr)
+
+        traced = self._compiled(iterate)
+        return lambda mini_batch, lr: traced(mini_batch.indices, lr)
+
+    def _by_parts(self, rule: Rule, example: MiniBatch) -> Iterate:
+        """A graph that adds micro-batches up (another where a ragged rest is left), and one for the update."""
+        return StepByParts(self._step, rule, example, at_once=MOST_IN_ONE_GRAPH, prepare=self._compiled).iterate
+
+    def _compiled(self, function: Any, kind: Kind = one_kind) -> Any:
+        self._traced.append(Traced(function, kind))
+        return self._traced[-1]
 
     def _captured(self, iterate: Iterate, example: MiniBatch, held: Mapping[str, Any]) -> Captured:
         """`held` is what the model held before its first iteration."""
@@ -186,52 +199,6 @@ def _in_short(error: Exception) -> str:
     return " ".join((str(error).strip() or type(error).__name__).splitlines()[:2])
 
 
-def _whole(step: Step, rule: Rule, example: MiniBatch) -> Iterate:
-    """One graph, for mini-batches cut like `example`."""
-
-    def iterate(indices: Tensor, lr: Tensor) -> Done:
-        return step.iterate(example.of(indices), rule, lr)
-
-    compiled = _compiled(iterate)
-    return lambda mini_batch, lr: compiled(mini_batch.indices, lr)
-
-
-def _by_parts(step: Step, rule: Rule, example: MiniBatch) -> Iterate:
-    """A graph that adds micro-batches up (another where a ragged rest is left), and one for the update."""
-    return StepByParts(step, rule, example, at_once=MOST_IN_ONE_GRAPH, prepare=_compiled).iterate
-
-
-def _compiled(function: Any) -> Any:
-    return torch.compile(_with_own_code(function), fullgraph=True, options={"guard_filter_fn": _guarded})
-
-
-def _with_own_code(function: Any) -> Any:
-    """The same function with code of its own: torch keeps with the code what it compiled of it, and would take for one
-    run what it compiled for another, because too little is looked at here to tell them apart."""
-    if isinstance(function, MethodType):
-        return MethodType(_with_own_code(function.__func__), function.__self__)
-    code = function.__code__.replace()
-    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
-
-
-def _guarded(entries: Sequence[Any]) -> list[bool]:
-    """Which of all that the traced code has read is looked at again at each call.
-
-    That is what it is called with, and all of the model and the loss, whose attributes may change while it runs (a
-    dropout's p). What is ours, and functions of torch's, do not: to look at them too takes a tenth of a small model's
-    iteration.
-    """
-    return [_may_change(one) for one in entries]
-
-
-def _may_change(entry: Any) -> bool:
-    if entry.is_global:
-        return not entry.name.startswith(_FIXED_GLOBALS)
-    if ".forward.model" in entry.name or ".forward.loss" in entry.name:
-        return True
-    return _OURS.match(entry.name) is None
-
-
 @contextmanager
 def _switches() -> Iterator[None]:
     """Dynamo may trace autograd.grad, and random numbers are drawn as the eager engine draws them; torch is silent."""
@@ -245,8 +212,10 @@ def _switches() -> Iterator[None]:
             automatic_dynamic_shapes=False,
             assume_static_by_default=True,
             recompile_limit=MOST_SIZES + 1,
+            # Its own record of what a call costs takes 4 us.
+            record_runtime_overhead=False,
         ),
-        # Sizes are fixed and guarded: to look at them again before each kernel takes 4 % of a small model's iteration.
+        # Sizes are fixed: to look at them again before each kernel takes 4 % of a small model's iteration.
         inductor.patch(fallback_random=True, size_asserts=False),
         warnings.catch_warnings(action="ignore"),
     ):

@@ -14,9 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mbtrain.plan.refused import Refused
 
 DTYPES = {"64-true": torch.float64}
-# Forward work of one micro-batch above which a second thread pays: on two idle cores the CNN at 32 (2.5e8) gains a
-# tenth, the MLP 784-256-10 at 32 (1.3e7) loses; `scripts/benchmark.py --threads` measures it.
-FLOPS_WORTH_THREADS = 2e8
+# Forward work of one micro-batch above which a second thread pays: on two idle cores the MLP 784-256-10 at 256 (1.0e8)
+# gains a third, at 32 (1.3e7) a twentieth at most; `scripts/benchmark.py --threads` measures it.
+FLOPS_WORTH_THREADS = 5e7
 
 
 def device_of(accelerator: str, precision: str) -> torch.device:

@@ -63,7 +63,7 @@ class StepByParts:
 
     They add up in tensors that stay where they are, 0 between two iterations: sum_j grad(sum_i values_ji) and the sums
     of values and weights, divided at the end as in mbtrain.core.gradient. `prepare` makes of each function what is
-    called; `example` is a mini-batch of the run.
+    called, given with it what tells apart calls that want another code; `example` is a mini-batch of the run.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class StepByParts:
         example: MiniBatch,
         *,
         at_once: int = 1,
-        prepare: Callable[[Any], Any] = lambda function: function,
+        prepare: Callable[..., Any] = lambda function, kind=None: function,
     ) -> None:
         self._step, self._rule, self._read, self._at_once = step, rule, example.read, at_once
         first = step.parameters[0]
@@ -82,7 +82,7 @@ class StepByParts:
         values = step.forward(next(example.micro_batches())).values
         reached = torch.autograd.grad(values.sum(), step.parameters, allow_unused=True)
         self._gradient = [None if one is None else torch.zeros_like(one) for one in reached]
-        self._add, self._update = prepare(self.add), prepare(self.update)
+        self._add, self._update = prepare(self.add, sizes_of), prepare(self.update)
 
     def iterate(self, mini_batch: MiniBatch, lr: Tensor) -> Done:
         """One iteration, update included, with the learning rate `lr` (0-d)."""
@@ -118,3 +118,8 @@ class StepByParts:
             if total is not None:
                 total.zero_()
         return losses, weight, norm
+
+
+def sizes_of(parts: Sequence[Part]) -> tuple[Any, ...]:
+    """What the code for some micro-batches depends on: how many samples and which BN groups each has."""
+    return tuple((len(part.places), part.groups) for part in parts)

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from timing.child import alone, side_by_side
-from timing.span import Peer, Seconds
+from timing.child import alone, in_turns, side_by_side
+from timing.span import DEVICE, Peer, Seconds
 
 Pair = tuple[Seconds, Seconds]
 
 
 @dataclass(frozen=True)
 class Way:
-    """How pairs are measured: both at once on one core, or one after the other, each alone."""
+    """How pairs are measured: both at once on one core, or each alone, in turns (on a GPU: one after the other)."""
 
     rounds: int
     seconds: float
@@ -35,10 +35,11 @@ class Way:
 
     def _pair(self, reference: Peer, peer: Peer, *, is_turned: bool) -> Pair:
         order = (peer, reference) if is_turned else (reference, peer)
-        if self.is_together:
-            one, two = side_by_side(*order, seconds=self.seconds, core=self.core)
-        else:
+        if DEVICE.type == "cuda" and not self.is_together:
             one, two = (alone(each, seconds=self.seconds, core=self.core) for each in order)
+        else:
+            measure = side_by_side if self.is_together else in_turns
+            one, two = measure(*order, seconds=self.seconds, core=self.core)
         return (two, one) if is_turned else (one, two)
 
     def alone(self) -> "Way":

@@ -8,6 +8,7 @@ from typing import Any
 from mbtrain.thread_count import candidates_for
 from mbtrain.training.place import FLOPS_WORTH_THREADS, num_cores, tried
 from timing.cases import Case
+from timing.child import answered
 from timing.ours import OurLoop
 from timing.pairs import Way, load, summary
 
@@ -25,7 +26,8 @@ def measured(cases: Sequence[Case], folder: Path, way: Way) -> dict[str, Any]:
         choices = {choice: summary(values) for choice, values in pairs.items()}
         best = min(1.0, *(choices[one]["wall"]["ratio"] for one in numbers[1:]))
         over_best = {one: round(choices[one]["wall"]["ratio"] / best, 3) for one in ("null", "auto")}
-        rows[case.name] = {"forward_flops": forward_flops(case), "choices": choices, "over_best": over_best}
+        flops = answered(lambda case=case: forward_flops(case))
+        rows[case.name] = {"forward_flops": flops, "choices": choices, "over_best": over_best}
     return {
         "flops_worth_threads": FLOPS_WORTH_THREADS,
         **way.described(),
@@ -34,7 +36,7 @@ def measured(cases: Sequence[Case], folder: Path, way: Way) -> dict[str, Any]:
     }
 
 
-def forward_flops(case: Case) -> float:
+def forward_flops(case: Case) -> int:
     """Forward work of one micro-batch, as the rule of `trainer.threads=null` counts it."""
     x, _ = case.make_data()
-    return tried(case.make_model().eval(), x[:1]).flops * case.micro_size
+    return round(tried(case.make_model().eval(), x[:1]).flops * case.micro_size)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from mbtrain.data import order_ahead
 from mbtrain.data.order_ahead import WORTH_A_THREAD, OrderAhead
 from mbtrain.plan.order import Reshuffle
 from mbtrain.planning import CheckedOrder
+from tests.training.test_resume import check_same_run, train_with_kills
 
 SIZE = WORTH_A_THREAD
 HERE = threading.get_ident()
@@ -76,8 +78,16 @@ def test_what_it_raises_comes_with_its_epoch(monkeypatch: pytest.MonkeyPatch) ->
     ahead.close()
 
 
-def test_a_run_is_the_same_with_it(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = train("duration=3ep")["weights_sha256"]
+GROWS = ["batch_schedule=stepwise", "batch_schedule.at='600sp:100 1500sp:150'", "batch.size=50"]
+
+
+@pytest.mark.parametrize("options", [[], GROWS, ["dataset.workers=0", *GROWS]], ids=["memory", "grows", "loader"])
+def test_a_run_is_the_same_with_it_and_over_a_cut(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    options = ["duration=3ep", "checkpoint.every=2it", *options]
+    plain = train(*options)
     monkeypatch.setattr(order_ahead, "WORTH_A_THREAD", 1)
-    assert train("duration=3ep")["weights_sha256"] == plain
+    # The last kill within the second epoch: the third's order was being made.
+    check_same_run(train_with_kills(train, tmp_path / "cut", [3, 25], options), plain)
     assert not any(one.name.startswith("mbtrain-order") and one.is_alive() for one in threading.enumerate())

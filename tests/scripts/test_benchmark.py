@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import benchmark  # noqa: E402
 from timing.check import compared  # noqa: E402
-from timing.child import Child, Mark, answered, side_by_side  # noqa: E402
+from timing.child import Child, Mark, answered, in_turns, side_by_side  # noqa: E402
 from timing.long import Sample, by_rows  # noqa: E402
 from timing.record import Record  # noqa: E402
 from timing.span import Note, Seconds  # noqa: E402
@@ -47,12 +47,22 @@ def test_side_by_side_sees_the_work_and_not_the_machine():
     assert two.cpu / one.cpu == pytest.approx(1.5, rel=0.1)
 
 
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_in_turns_sees_the_work_and_not_the_pauses(is_turned: bool):
+    core, peers = max(os.sched_getaffinity(0)), [counting(20_000), counting(30_000)]
+    one, two = in_turns(*(peers[::-1] if is_turned else peers), seconds=0.4, core=core)
+    assert two.wall / one.wall == pytest.approx(2 / 3 if is_turned else 1.5, rel=0.1)
+    # A process that ran half of the time had no wall time in the other half.
+    assert one.wall == pytest.approx(one.cpu, rel=0.2)
+
+
 def test_time_of_an_iteration_lies_between_marks_by_straight_lines():
     child = Child(lambda note: time.sleep(60), core=None)
-    child.marks = [Mark(0, Seconds(0.0, 0.0)), Mark(10, Seconds(1.0, 0.5)), Mark(40, Seconds(2.0, 1.5))]
+    child.marks = [Mark(0, Seconds(0.0, 0.0)), Mark(10, Seconds(1.0, 0.5)), Mark(40, Seconds(3.0, 1.5))]
+    child.turns = [0.0, 1.0, 2.0]
     child.stop()
-    # 5 of the first ten, all of the thirty: 35 iterations in 1.5 s of the wall clock and 1.25 s of CPU time.
-    assert child.per_iteration(0.5, 2.0) == pytest.approx((1.5 / 35, 1.25 / 35))
+    # Paused for a second: 5 of the first ten, all of the thirty, in 1.5 s of its own and 1.25 s of CPU time.
+    assert child.per_iteration(0.5, 3.0) == pytest.approx((1.5 / 35, 1.25 / 35))
 
 
 def test_peer_that_ends_by_itself_is_an_error():

@@ -22,6 +22,7 @@ from mbtrain.training import captured, compiled, engine, recorder
 from mbtrain.training.module import MiniBatchModule
 from tests.conftest import final_weights, relative_difference, rows, without_times
 from tests.training.test_resume import check_same_run, train_with_kills
+from tests.training.untraced import Untraced
 
 # A mini-batch in one graph; by parts, with gradient norms and weights that are tensors.
 CASES = [
@@ -66,7 +67,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (compiled, engine):
         monkeypatch.setattr(module, "is_on_gpu", lambda model: True)
-    monkeypatch.setattr(compiled, "_compiled", lambda function: function)
+    monkeypatch.setattr(compiled, "Traced", Untraced)
     monkeypatch.setattr(captured, "capture", capture)
 
 

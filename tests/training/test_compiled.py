@@ -20,6 +20,7 @@ from mbtrain.training.sealed import read_sealed
 from mbtrain.training.update import Update
 from tests.conftest import QUIET, final_weights, relative_difference, rows, without_times
 from tests.training.test_resume import check_same_run, train_with_kills
+from tests.training.untraced import Untraced
 
 pytestmark = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
 LENGTH = ["duration=2ep", "batch.size=200", "trainer.engine=compiled"]  # 7 iterations an epoch, the last of 94
@@ -107,7 +108,7 @@ def test_refuses_with_a_reason_what_it_does_not_do(train: Callable[..., Any], op
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiled engine without the compiler, which takes seconds."""
-    monkeypatch.setattr(compiled, "_compiled", lambda function: function)
+    monkeypatch.setattr(compiled, "Traced", Untraced)
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -123,10 +124,11 @@ def test_bad_number_is_traced_by_an_eager_replay(train: Callable[..., Any], tmp_
 def test_bad_number_that_an_eager_replay_does_not_bring_ends_the_run(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoilt(iterate: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *given: iterate(*given)._replace(losses=torch.tensor([float("nan")]))
+    class Spoilt(Untraced):
+        def __call__(self, *given: Any) -> Any:
+            return super().__call__(*given)._replace(losses=torch.tensor([float("nan")]))
 
-    monkeypatch.setattr(compiled, "_compiled", spoilt)
+    monkeypatch.setattr(compiled, "Traced", Spoilt)
     with pytest.raises(Failed, match="are where the same iterations run eagerly: set trainer.engine=eager"):
         train("trainer.engine=compiled", "duration=2it", "checkpoint.every=1it", f"run_dir={tmp_path}/run")
     assert not list((tmp_path / "run" / "checkpoints").glob("iteration-*"))
@@ -190,11 +192,11 @@ class Changing(torch.nn.Module):
 
 
 @pytest.mark.slow
-def test_model_that_changes_is_refused_where_that_shows_at_once_and_fails_in_one_line_later(
+def test_model_that_changes_is_refused_where_that_shows_at_once_and_fails_in_one_line_after_a_validation(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = [f"model._target_={__name__}.Changing", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=3it"]
-    own += ["trainer.engine=compiled"]
+    own += ["trainer.engine=compiled", "validate.every=1it"]
     with pytest.raises(Refused, match="this run cannot be compiled"):
         train(*own, "+model.grows=true")
     note = Update.note
@@ -209,7 +211,6 @@ def test_model_that_changes_is_refused_where_that_shows_at_once_and_fails_in_one
     changes: list[Callable[[Changing], None]] = [
         lambda model: setattr(model, "factor", 2.0),
         lambda model: setattr(model.dropout, "p", 0.1),
-        lambda model: model.dropout.train(False) and None,
     ]
     for change in changes:
         monkeypatch.setattr(Update, "note", changing(change))
@@ -220,13 +221,14 @@ def test_model_that_changes_is_refused_where_that_shows_at_once_and_fails_in_one
 def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def untraced(*_: Any) -> Callable[..., Any]:
-        raise RuntimeError("does not trace here")
+    class Refusing(Untraced):
+        def __call__(self, *given: Any) -> Any:
+            raise RuntimeError("does not trace here")
 
     monkeypatch.setattr(engine, "WORTH_COMPILING", 1)
     own = ["trainer.engine=auto", "batch.size=200", f"run_dir={tmp_path}/run"]
-    monkeypatch.setattr(compiled, "_compiled", lambda function: function)
+    monkeypatch.setattr(compiled, "Traced", Untraced)
     assert train(*own, "duration=3it")["chosen"]["engine"] == "compiled"
-    monkeypatch.setattr(compiled, "_compiled", lambda *_: untraced)
+    monkeypatch.setattr(compiled, "Traced", Refusing)
     with pytest.raises(Refused, match="does not trace here.: start a new run"):
         train(*own, "duration=6it")
