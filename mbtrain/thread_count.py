@@ -5,8 +5,8 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ from mbtrain.micro_size import dry_run
 from mbtrain.plan.batch import MicroBatch
 from mbtrain.training.dry_run import DryRun
 from mbtrain.training.place import num_cores, threads
+from mbtrain.training.stopwatch import medians
 
 Tell = Callable[[str], None]
 # What the rounds may take, each of one update a candidate, and how many of them are enough.
@@ -43,10 +44,10 @@ def with_threads(assembly: Assembly, chosen: Mapping[str, Any], tell: Tell, *, c
     if kept.is_file():
         found, how = int(orjson.loads(kept.read_bytes())["threads"]), "as measured here before"
     else:
-        medians = _medians(dry_run(assembly, size), cut, candidates)
-        found, how = best(medians), ", ".join(f"{one}: {1e3 * seconds:.2f} ms" for one, seconds in medians.items())
+        measured = _medians(dry_run(assembly, size), cut, candidates)
+        found, how = best(measured), ", ".join(f"{one}: {1e3 * seconds:.2f} ms" for one, seconds in measured.items())
         kept.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(kept, orjson.dumps({"threads": found, "seconds": {str(n): s for n, s in medians.items()}}))
+        files.replace(kept, orjson.dumps({"threads": found, "seconds": {str(n): s for n, s in measured.items()}}))
     tell(f"trainer.threads=auto: {found} ({how})")
     return replace(assembly, threads=found)
 
@@ -74,19 +75,16 @@ def best(medians: Mapping[int, float]) -> int:
 
 
 def _medians(run: DryRun, cut: Sequence[MicroBatch], candidates: Sequence[int]) -> dict[int, float]:
-    """Seconds of an update at each number of threads, in rounds that take each in turn; the first is a warm-up."""
-    times: dict[int, list[float]] = {number: [] for number in candidates}
+    """Seconds of an update at each number of threads."""
+
+    def seconds(number: int) -> float:
+        with threads(number):
+            taken = run.seconds(cut)
+        # What does not fit in memory is for the run to say.
+        return float("inf") if taken is None else taken
+
     with run.taken_back():
-        rounds = ROUNDS
-        while rounds:
-            for number, own in times.items():
-                with threads(number):
-                    seconds = run.seconds(cut)
-                # What does not fit in memory is for the run to say.
-                own.append(float("inf") if seconds is None else seconds)
-            spent = sum(map(sum, times.values()))
-            rounds = rounds - 1 if spent < SECONDS else 0
-    return {number: median(own[1:] or own) for number, own in times.items()}
+        return medians({number: partial(seconds, number) for number in candidates}, seconds=SECONDS, rounds=ROUNDS)
 
 
 def _kept(assembly: Assembly, cut: Sequence[MicroBatch], candidates: Sequence[int]) -> Path:

@@ -28,6 +28,7 @@ from mbtrain.plan.refused import Refused
 from mbtrain.training.captured import Captured, held_by, host_generators, waiting_for_nothing
 from mbtrain.training.kept import KeptState, kept_generators
 from mbtrain.training.step import Done, Step, StepByParts
+from mbtrain.training.stopwatch import medians, timed
 from mbtrain.training.traced import Kind, Traced, one_kind
 
 Iterate = Callable[[MiniBatch, Tensor], Done]
@@ -37,7 +38,13 @@ MOST_SIZES = 8
 # Of micro-batches in one graph. Eight in one compile for twice as long as four at a time, and gain nothing where the
 # model is not tiny; one at a time costs a call each.
 MOST_IN_ONE_GRAPH = 4
+# How long `auto` times what it compiled against eager iterations, and how much faster it must be to be taken.
+TIMED_S, MOST_ROUNDS, WORTH = 1.0, 200, 0.97
 ANSWER = "it stops once it is compiled; Ctrl-C again ends it at once"
+
+
+class NoFaster(Exception):
+    """The iteration takes as long compiled as it does eagerly."""
 
 
 class CompiledEngine:
@@ -55,7 +62,8 @@ class CompiledEngine:
         goes_on: bool = False,
         is_compiled: bool = True,
     ) -> None:
-        """`gives_up` is told where the code does not trace and the run goes on eagerly; None: then it is refused.
+        """`gives_up` is told where the code does not trace, or is no faster compiled, and the run goes on eagerly;
+        None: what does not trace is refused.
 
         `answering` frames what takes long with what is said to a signal; `goes_on` says that the run was compiled so
         far. On a GPU a CUDA graph replays the iteration: as it was compiled, or as it is where not `is_compiled`.
@@ -139,6 +147,22 @@ class CompiledEngine:
                 iterate = self._tried(by_parts, example)
             self._ready[size] = self._captured(iterate, example, held) if self._is_captured else iterate
         self._held = held_by(self._step.forward) if self._is_captured else {}
+        if self._gives_up is not None and not self._is_captured:
+            self._refuse_what_is_no_faster(rule_of_kernels(self._step.optimizer, self._step.parameters) or rule)
+
+    def _refuse_what_is_no_faster(self, rule: Rule) -> None:
+        """Time the iteration as it was compiled against itself run eagerly, by turns, on the largest mini-batch."""
+        example = self._example(self._sizes[-1])
+        ways = {"compiled": self._ready[self._sizes[-1]], "eager": partial(self._eager, rule)}
+        seconds = medians(
+            {name: partial(timed, partial(way, example, self._lr)) for name, way in ways.items()},
+            seconds=TIMED_S,
+            rounds=MOST_ROUNDS,
+        )
+        told = f"{1e3 * seconds['compiled']:.2f} ms an iteration, {1e3 * seconds['eager']:.2f} ms eagerly"
+        if seconds["compiled"] > WORTH * seconds["eager"]:
+            raise NoFaster(f"compiled is no faster here: {told}")
+        self._tell(f"trainer.engine=auto: compiled, {told}")
 
     def _eager(self, rule: Rule, mini_batch: MiniBatch, lr: Tensor) -> Done:
         return self._step.iterate(mini_batch, rule, lr)
@@ -192,7 +216,8 @@ class CompiledEngine:
                 f"trainer.engine={engine}: this run cannot be {engine} ({reason}): {cure(self._goes_on)}"
             ) from error
         self._gives_up()
-        self._tell(f"trainer.engine=auto: eager, this run cannot be {engine} ({reason})")
+        why = reason if isinstance(error, NoFaster) else f"this run cannot be {engine} ({reason})"
+        self._tell(f"trainer.engine=auto: eager, {why}")
 
 
 def _in_short(error: Exception) -> str:

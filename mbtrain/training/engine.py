@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
 from mbtrain.data.sources import MemorySource, Source
 from mbtrain.optim.written_out import is_known
@@ -17,8 +16,8 @@ from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
 from mbtrain.training.compiled import MOST_SIZES, cure, is_on_gpu
 
-# `engine=auto` compiles where so many iterations are to come: a cold compile takes about as long as they save. On a GPU
-# it captures the eager iteration, which takes less than a second.
+# `engine=auto` compiles where so many iterations are to come, because a cold compile takes about as long as they save,
+# and stays with it where it is faster. On a GPU it captures the eager iteration, which takes less than a second.
 WORTH_COMPILING, WORTH_CAPTURING = 100_000, 1_000
 
 
@@ -56,7 +55,6 @@ def engine_of(
         "scaling moves the optimizer's options with the batch size": scaling.is_on and len(sizes) > 1,
         "the data are not in memory": not isinstance(source, MemorySource),
         "only SGD and AdamW are written out": not is_known(optimizer),
-        "convolutions are no faster compiled on a CPU": wanted == "auto" and name == "compiled" and _convolves(model),
         **(_not_captured(model) if name == "captured" else _not_compiled()),
         **_obstacles(config, model),
     }
@@ -66,10 +64,6 @@ def engine_of(
     if wanted == "auto":
         return Engine("eager", (), f" (eager: {reason})")
     raise Refused(f"trainer.engine={wanted}: {reason}: {cure(chosen == wanted)}")
-
-
-def _convolves(model: nn.Module) -> bool:
-    return any(isinstance(one, _ConvNd) for one in model.modules())
 
 
 def _not_captured(model: nn.Module) -> dict[str, bool]:

@@ -1,10 +1,12 @@
-"""Where the host's time of one iteration goes, by laps; nothing waits for the device."""
+"""Where the host's time of one iteration goes, by laps; nothing waits for the device. Ways that are timed in turns."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from statistics import median
 from typing import TypeVar
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 class Stopwatch:
@@ -28,3 +30,22 @@ class Stopwatch:
             self.lap("data")
             yield micro_batch
             self.lap("forward_backward")
+
+
+def medians(ways: Mapping[K, Callable[[], float]], *, seconds: float, rounds: int) -> dict[K, float]:
+    """The median of what each way says that it took, all of them asked in turn: at least twice, then until so many
+    seconds or rounds are over. The first round is a warm-up."""
+    times: dict[K, list[float]] = {name: [] for name in ways}
+    for done in range(rounds):
+        if done > 1 and sum(map(sum, times.values())) >= seconds:
+            break
+        for name, ask in ways.items():
+            times[name].append(ask())
+    return {name: median(own[1:]) for name, own in times.items()}
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start

@@ -140,12 +140,22 @@ def test_auto_is_eager_where_the_run_is_short_and_says_so(train: Callable[..., A
     assert "too short to pay for compiling" in capsys.readouterr().err
 
 
-def test_auto_is_eager_on_a_cpu_where_the_model_has_convolutions(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
+@pytest.mark.parametrize(("worth", "chosen", "told"), [(1e9, "compiled", "auto: compiled,"), (0, "eager", "no faster")])
+def test_auto_takes_what_is_faster_by_turns(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, worth: float, chosen: str,
+    told: str,
+) -> None:  # fmt: skip
     monkeypatch.setattr(engine, "WORTH_COMPILING", 1)
-    run = train("trainer.engine=auto", "model=cnn", "model.channels=[4]", "duration=1it", is_quiet=False)
-    assert run["chosen"]["engine"] == "eager" and "convolutions are no faster compiled" in capsys.readouterr().err
+    monkeypatch.setattr(compiled, "Traced", Untraced)
+    monkeypatch.setattr(compiled, "WORTH", worth)
+    own = ["optimizer=adamw", "optimizer.lr=1e-3", "model=cnn", "model.channels=[4]", "checkpoint.every=2it"]
+    timed = train("trainer.engine=auto", *own, "duration=4it", f"run_dir={tmp_path}/run", is_quiet=False)
+    said = capsys.readouterr().err
+    assert timed["chosen"]["engine"] == chosen and told in said and "ms eagerly" in said
+    # Timing has trained nothing, and is not done again where the run goes on.
+    assert timed["weights_sha256"] == train(f"trainer.engine={chosen}", *own, "duration=4it")["weights_sha256"]
+    train("trainer.engine=auto", *own, "duration=6it", f"run_dir={tmp_path}/run", is_quiet=False)
+    assert "ms eagerly" not in capsys.readouterr().err
 
 
 class Untraceable(torch.nn.Module):
@@ -228,6 +238,7 @@ def test_run_that_was_compiled_so_far_is_not_gone_on_with_eagerly(
     monkeypatch.setattr(engine, "WORTH_COMPILING", 1)
     own = ["trainer.engine=auto", "batch.size=200", f"run_dir={tmp_path}/run"]
     monkeypatch.setattr(compiled, "Traced", Untraced)
+    monkeypatch.setattr(compiled, "WORTH", 1e9)
     assert train(*own, "duration=3it")["chosen"]["engine"] == "compiled"
     monkeypatch.setattr(compiled, "Traced", Refusing)
     with pytest.raises(Refused, match="does not trace here.: start a new run"):
