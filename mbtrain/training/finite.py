@@ -27,9 +27,16 @@ def are_finite(tensors: Iterable[Tensor | None]) -> Tensor:
     floats = [one for one in tensors if one is not None and one.is_floating_point() and one.numel()]
     if not floats:
         return torch.tensor(True)
-    # The largest absolute value: a sum could overflow where no number does.
-    largest = torch._foreach_norm(floats, float("inf"))  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack([one.to(floats[0].device) for one in largest]).isfinite().all()
+    # The largest values: a sum could overflow where no number does.
+    return torch.stack([one.to(floats[0].device) for one in _largest(floats)]).isfinite().all()
+
+
+def _largest(floats: Sequence[Tensor]) -> Sequence[Tensor]:
+    """0-d numbers that are all finite where all of `floats` are."""
+    if floats[0].is_cpu:
+        # The norm takes nine times longer there.
+        return [extreme for one in floats for extreme in torch.aminmax(one)]
+    return torch._foreach_norm(floats, float("inf"))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def unbounded_buffers(model: nn.Module) -> frozenset[str]:

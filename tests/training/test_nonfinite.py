@@ -263,3 +263,14 @@ def test_checkpoint_with_a_bad_number_is_refused_but_for_buffers_that_were_infin
     place["model.weight" if part == "state_dict" else part] = [bad]
     with pytest.raises(NotFinite, match="by iteration 7"):
         refuse_bad_state(checkpoint, unbounded=frozenset({"mask"}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("numbers", "finite"),
+    [([1.0, float("nan")], False), ([float("inf"), 2.0], False), ([-float("inf")], False), ([6e4, 6e4, -6e4], True)],
+)
+def test_finite_is_what_holds_neither_nan_nor_infinity(dtype: torch.dtype, numbers: list[float], finite: bool) -> None:
+    largest = torch.full((3,), torch.finfo(dtype).max, dtype=dtype)
+    among = [None, largest, torch.arange(3), torch.zeros(0), torch.tensor(numbers, dtype=dtype).expand(2, len(numbers))]
+    assert bool(are_finite(among)) == finite
