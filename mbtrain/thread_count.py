@@ -21,10 +21,11 @@ from mbtrain.training.place import num_cores, threads
 from mbtrain.training.stopwatch import medians
 
 Tell = Callable[[str], None]
-# What the rounds may take, each of one update a candidate, and how many of them are enough.
-SECONDS, ROUNDS = 0.7, 25
+# What the rounds may take and how many of them are enough; in a round each candidate has so many seconds of updates, so
+# that waking its threads is no part of what is measured.
+SECONDS, ROUNDS, TURN_S = 0.9, 25, 0.01
 # More threads are taken only where they are so much faster: what is within the noise is not worth a core.
-WORTH = 0.97
+WORTH = 0.95
 
 
 def with_threads(assembly: Assembly, chosen: Mapping[str, Any], tell: Tell, *, cores: int | None = None) -> Assembly:
@@ -64,7 +65,7 @@ def candidates_for(cores: int) -> list[int]:
 def best(medians: Mapping[int, float]) -> int:
     """The fastest, fewer threads before more where more are hardly faster.
 
-    >>> best({1: 1.0, 2: 0.99, 4: 0.5, 8: 0.495})
+    >>> best({1: 1.0, 2: 0.96, 4: 0.5, 8: 0.495})
     4
     """
     found = min(medians)
@@ -78,10 +79,13 @@ def _medians(run: DryRun, cut: Sequence[MicroBatch], candidates: Sequence[int]) 
     """Seconds of an update at each number of threads."""
 
     def seconds(number: int) -> float:
+        taken: list[float] = []
         with threads(number):
-            taken = run.seconds(cut)
-        # What does not fit in memory is for the run to say.
-        return float("inf") if taken is None else taken
+            while sum(taken) < TURN_S:
+                # What does not fit in memory is for the run to say.
+                one = run.seconds(cut)
+                taken.append(float("inf") if one is None else one)
+        return sum(taken) / len(taken)
 
     with run.taken_back():
         return medians({number: partial(seconds, number) for number in candidates}, seconds=SECONDS, rounds=ROUNDS)
