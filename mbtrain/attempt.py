@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
+from torch import nn
 
 from mbtrain.assembly import Assembly
 from mbtrain.finished_run import save_final
@@ -16,6 +18,7 @@ from mbtrain.outcome import outcome
 from mbtrain.plan.batch_schedule import names_read
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.failed import Failed
+from mbtrain.plan.refused import Refused
 from mbtrain.planning import plan_of
 from mbtrain.probes.contract import needs
 from mbtrain.run_folder import RunFolder
@@ -52,7 +55,8 @@ class Attempt:
         self._console = console
         self._start = loadable(folder.checkpoints, tell=lambda line: _tell(console, line))
         saved = {} if self._start is None else self._start[1]["mbtrain"]
-        if saved:
+        if self._start is not None:
+            _refuse_other_model(*self._start, assembly.model)
             before = plan_of(folder.saved_config(), num_samples=assembly.plan.num_samples, tokens=assembly.plan.tokens)
             for plan in (before, assembly.plan):
                 plan.load(saved["plan"])
@@ -248,3 +252,14 @@ class Attempt:
 
 def _tell(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _refuse_other_model(path: Path, checkpoint: Mapping[str, Any], model: nn.Module) -> None:
+    """A checkpoint of code whose model had other parts is not gone on with."""
+    saved = {name.removeprefix("model.") for name in checkpoint["state_dict"] if name.startswith("model.")}
+    if other := sorted(saved ^ model.state_dict().keys()):
+        whose = "the checkpoint" if other[0] in saved else "the model"
+        raise Refused(
+            f"{path}: only {whose} has {other[0]}: go on with the code that began this run, or begin another run "
+            "with a run_dir of its own"
+        )

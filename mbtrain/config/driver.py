@@ -1,7 +1,7 @@
 """Hydra, driven: one composition a run, no file but a primary config decides what may run, complaints as Refused."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
@@ -48,6 +48,11 @@ class Loader(ConfigLoaderImpl):
     def keys(self) -> list[str]:
         """The keys of the last composed config, before the command line changed it."""
         return [] if self.composed is None else _keys(OmegaConf.to_container(self.composed))
+
+    def choices_of(self, groups: Iterable[str]) -> dict[str, list[str]]:
+        """The choices of each group; asked for one by one, Hydra copies all that it has found each time."""
+        _, repository = self._parse_overrides_and_create_caching_repo(None, [])
+        return {group: repository.get_group_options(group) for group in groups}
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
         self.composed = super()._compose_config_from_defaults_list(defaults, repo)
@@ -113,7 +118,8 @@ class Driver(Hydra):
         config = self.compose_config(config_name, args.overrides, RunMode.RUN)
         choices = reversed(config.hydra.runtime.choices.items())
         chosen = {name: choice for name, choice in choices if "/" not in name}
-        groups = {name: self.config_loader.get_group_options(name) for name in chosen}
+        assert isinstance(self.config_loader, Loader)
+        groups = self.config_loader.choices_of(chosen)
         print(Template(config.hydra.help.template).substitute(APP_CONFIG_GROUPS=listed(groups, chosen)))
 
 

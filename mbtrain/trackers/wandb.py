@@ -97,11 +97,11 @@ class Wandb:
 
     @property
     def address(self) -> str | None:
-        """The run's page, or the commands that show its folder here and send it there."""
+        """The run's page, or the command that shows its folder here, and what to say to upload it."""
         if not self._is_offline:
             return self._run.url
         shown = shlex.quote(str(self._run_dir / "wandb" / Path(self._run.settings.sync_dir).name))
-        return f"wandb leet {shown} (to upload it: wandb sync {shown})"
+        return f"wandb leet {shown} (in place of leet, sync uploads it)"
 
     def _send(self) -> None:
         if self._pending:

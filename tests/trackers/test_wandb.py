@@ -124,9 +124,9 @@ def test_nothing_lands_in_the_home_folder_or_beside_the_run(finished, environ, t
 
 
 @pytest.mark.slow
-def test_the_address_is_the_commands_that_open_and_upload_the_folder(finished):
+def test_the_address_is_the_command_that_opens_the_folder(finished):
     (folder,) = offline_folders(finished)
-    assert finished.state("wandb")["address"] == f"wandb leet '{folder}' (to upload it: wandb sync '{folder}')"
+    assert finished.state("wandb")["address"] == f"wandb leet '{folder}' (in place of leet, sync uploads it)"
 
 
 @pytest.mark.slow

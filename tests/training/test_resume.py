@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mbtrain.plan.refused import Refused
 from mbtrain.training.module import MiniBatchModule
@@ -178,3 +179,30 @@ def _dies_at(step: Callable[..., Any], index: int) -> Callable[..., Any]:
         step(self, mini_batch, batch_idx)
 
     return mortal
+
+
+class Renamed(torch.nn.Module):
+    """Has its layer under another name in another version."""
+
+    layer = "old"
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.add_module(self.layer, torch.nn.Linear(64, num_outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs [n, num_outputs]."""
+        return self.get_submodule(self.layer)(x.flatten(1))
+
+
+def test_checkpoint_of_another_version_of_the_model_is_refused_in_one_line(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [f"model._target_={__name__}.Renamed", "~model.hidden", "~model.dropout", "trust=[tests]"]
+    own += ["checkpoint.every=1it", f"run_dir={tmp_path}/run"]
+    train(*own, "duration=2it")
+    monkeypatch.setattr(Renamed, "layer", "new")
+    with pytest.raises(Refused, match=r"only the model has new.bias: go on with the code that began this run"):
+        train(*own, "duration=4it")
+    monkeypatch.setattr(Renamed, "layer", "old")
+    assert train(*own, "duration=4it")["iterations"] == 4
