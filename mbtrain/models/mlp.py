@@ -18,12 +18,8 @@ class Mlp(nn.Module):
         for size in hidden:
             layers += [nn.Linear(width, size), nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
             width = size
-        # Called one by one, and flattened only where that changes something: a fiftieth of a small net's iteration.
-        self.layers = nn.ModuleList([*layers, nn.Linear(width, num_outputs)])
+        self.layers = nn.Sequential(*layers, nn.Linear(width, num_outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [n, num_outputs] of inputs [n, ...]."""
-        x = x if x.dim() == 2 else x.flatten(1)
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return self.layers(x if x.dim() == 2 else x.flatten(1))

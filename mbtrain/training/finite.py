@@ -31,7 +31,7 @@ def are_finite(tensors: Iterable[Tensor | None]) -> Tensor:
     return torch.stack([one.to(floats[0].device) for one in _largest(floats)]).isfinite().all()
 
 
-def _largest(floats: Sequence[Tensor]) -> Sequence[Tensor]:
+def _largest(floats: list[Tensor]) -> Sequence[Tensor]:
     """0-d numbers that are all finite where all of `floats` are."""
     if floats[0].is_cpu:
         # The norm takes nine times longer there.
