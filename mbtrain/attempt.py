@@ -193,10 +193,11 @@ class Attempt:
             answering=self._signals.answering,
             goes_on=self._start is not None,
             is_compiled=assembly.engine.name == "compiled",
+            looks_each_time=not all(_is_ours(self._config[one]) for one in ("lr_schedule", "batch_schedule")),
         )
 
     def _run_eagerly(self) -> None:
-        """The code does not trace, and it was not asked to."""
+        """The code does not trace or is no faster so, and it was not asked to."""
         self._assembly = replace(self._assembly, engine=Engine("eager", (), ""))
         self._folder.choose(self._assembly.chosen())
 
@@ -254,12 +255,18 @@ def _tell(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def _is_ours(node: Mapping[str, Any]) -> bool:
+    return str(node["_target_"]).startswith("mbtrain.")
+
+
 def _refuse_other_model(path: Path, checkpoint: Mapping[str, Any], model: nn.Module) -> None:
     """A checkpoint of code whose model had other parts is not gone on with."""
-    saved = {name.removeprefix("model.") for name in checkpoint["state_dict"] if name.startswith("model.")}
-    if other := sorted(saved ^ model.state_dict().keys()):
-        whose = "the checkpoint" if other[0] in saved else "the model"
+    weights = {name: one for name, one in checkpoint["state_dict"].items() if name.startswith("model.")}
+    try:
+        model.load_state_dict({name.removeprefix("model."): one for name, one in weights.items()})
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
         raise Refused(
-            f"{path}: only {whose} has {other[0]}: go on with the code that began this run, or begin another run "
-            "with a run_dir of its own"
-        )
+            f"{path}: its weights do not fit the model ({reason}): go on with the code that began this run, or begin "
+            "another run with a run_dir of its own"
+        ) from None

@@ -62,15 +62,15 @@ def candidates_for(cores: int) -> list[int]:
     return [*(2**power for power in range(cores.bit_length()) if 2**power < cores), cores]
 
 
-def best(medians: Mapping[int, float]) -> int:
+def best(seconds: Mapping[int, float]) -> int:
     """The fastest, fewer threads before more where more are hardly faster.
 
     >>> best({1: 1.0, 2: 0.96, 4: 0.5, 8: 0.495})
     4
     """
-    found = min(medians)
-    for number in sorted(medians):
-        if medians[number] < WORTH * medians[found]:
+    found = min(seconds)
+    for number in sorted(seconds):
+        if seconds[number] < WORTH * seconds[found]:
             found = number
     return found
 

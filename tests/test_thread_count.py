@@ -78,7 +78,7 @@ def test_measuring_leaves_no_trace_in_the_training(
 ) -> None:
     plain = train(*overrides, "duration=1ep", "trainer.threads=1")
     # Whatever was the fastest, both train with one thread.
-    monkeypatch.setattr(thread_count, "best", lambda medians: 1)
+    monkeypatch.setattr(thread_count, "best", lambda seconds: 1)
     measured = train(*overrides, *AUTO)
     expected, found = final_weights(plain.run_dir), final_weights(measured.run_dir)
     assert all(torch.equal(one, found[name]) for name, one in expected.items())

@@ -60,15 +60,19 @@ class DirectStep:
         return True
 
 
-def rule_of_kernels(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Rule | None:
-    """The rule by the same kernels, with a learning rate on the device: what a CUDA graph can replay.
+def rule_of_kernels(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], *, is_replayed: bool
+) -> Rule | None:
+    """The rule by the same kernels; one that `is_replayed` by a CUDA graph takes the learning rate on the device.
 
-    It needs the optimizer's state to be there. None where `DirectStep` would refuse, and in float64, because the
-    kernels take a learning rate on a device in float32 only.
+    It needs the optimizer's state to be there. None where `DirectStep` would refuse, and for a graph in float64,
+    because the kernels take a learning rate on a device in float32 only.
     """
     step = STEPS.get(type(optimizer))
-    is_single = all(one.dtype != torch.float64 for one in parameters)
-    if step is None or not is_single or not all(_is_plain(group) for group in optimizer.param_groups):
+    is_double = any(one.dtype == torch.float64 for one in parameters)
+    if step is None or not all(_is_plain(group) for group in optimizer.param_groups):
+        return None
+    if is_double and is_replayed:
         return None
     places = {id(one): place for place, one in enumerate(parameters)}
     groups = [(dict(group), [places[id(one)] for one in group["params"]]) for group in optimizer.param_groups]
@@ -76,7 +80,8 @@ def rule_of_kernels(optimizer: torch.optim.Optimizer, parameters: Sequence[Tenso
     def rule(gradient: Gradient, lr: Tensor) -> None:
         for group, own in groups:
             reached = [place for place in own if gradient[place] is not None]
-            known = {**group, "params": [parameters[place] for place in reached], "lr": lr}
+            rate = lr if is_replayed else float(lr)
+            known = {**group, "params": [parameters[place] for place in reached], "lr": rate}
             states = [optimizer.state[one] for one in known["params"]]
             step(known, [gradient[place] for place in reached], states)  # pyright: ignore[reportArgumentType]
 

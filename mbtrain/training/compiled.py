@@ -8,13 +8,11 @@ again, and one of the update, so that more of them take no longer to compile; th
 torch 2.11 draws in another order within a graph, so that there dropout and augmentation differ from the eager engine's.
 """
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from mbtrain.optim.written_out import Rule, rule_of
 from mbtrain.plan.failed import Failed
 from mbtrain.plan.refused import Refused
 from mbtrain.training.captured import Captured, held_by, host_generators, waiting_for_nothing
+from mbtrain.training.compile_cache import cache_folder, is_mended
 from mbtrain.training.kept import KeptState, kept_generators
 from mbtrain.training.step import Done, Step, StepByParts
 from mbtrain.training.stopwatch import medians, timed
@@ -38,6 +37,8 @@ MOST_SIZES = 8
 # Of micro-batches in one graph. Eight in one compile for twice as long as four at a time, and gain nothing where the
 # model is not tiny; one at a time costs a call each.
 MOST_IN_ONE_GRAPH = 4
+# Libraries that a kill may have left unfinished in the cache, of those that were being compiled at once.
+MOST_MENDED = 32
 # How long `auto` times what it compiled against eager iterations, and how much faster it must be to be taken.
 TIMED_S, MOST_ROUNDS, WORTH = 1.0, 200, 0.97
 ANSWER = "it stops once it is compiled; Ctrl-C again ends it at once"
@@ -61,14 +62,17 @@ class CompiledEngine:
         answering: Callable[[str], AbstractContextManager[None]] = nullcontext,
         goes_on: bool = False,
         is_compiled: bool = True,
+        looks_each_time: bool = False,
     ) -> None:
         """`gives_up` is told where the code does not trace, or is no faster compiled, and the run goes on eagerly;
         None: what does not trace is refused.
 
         `answering` frames what takes long with what is said to a signal; `goes_on` says that the run was compiled so
-        far. On a GPU a CUDA graph replays the iteration: as it was compiled, or as it is where not `is_compiled`.
+        far; `looks_each_time` that a user's code runs between two iterations, which may change the model. On a GPU a
+        CUDA graph replays the iteration: as it was compiled, or as it is where not `is_compiled`.
         """
         self._answering, self._goes_on, self._is_compiled = answering, goes_on, is_compiled
+        self._looks_each_time = looks_each_time
         self._step, self._sizes, self._example, self._tell = step, tuple(sizes), example, tell
         self._gives_up = gives_up
         self._ready: dict[int, Iterate] = {}
@@ -86,6 +90,8 @@ class CompiledEngine:
         if lr != self._lr_filled:
             self._lr.fill_(lr)
             self._lr_filled = lr
+        if self._looks_each_time:
+            self.look_again()
         try:
             return self._ready[mini_batch.iteration.size](mini_batch, self._lr)
         except Exception as error:
@@ -116,7 +122,7 @@ class CompiledEngine:
         kept = KeptState(forward.model, self._step.optimizer, None, loss=forward.loss)
         with kept_generators(self._lr.device), self._answering(ANSWER):
             try:
-                self._make_ready(rule)
+                self._make_ready_or_mend(rule)
             except Exception as error:
                 self._ready.clear()
                 self._refuse(error)
@@ -128,11 +134,23 @@ class CompiledEngine:
     def _announcement(self) -> str:
         if not self._is_compiled:
             return "capturing the iteration as a CUDA graph"
-        return f"compiling the iteration: 10 to 60 s the first time on idle cores, seconds from {_cache()} after that"
+        where = cache_folder()
+        return f"compiling the iteration: 10 to 60 s the first time on idle cores, seconds from {where} after that"
+
+    def _make_ready_or_mend(self, rule: Rule) -> None:
+        """Once more where what a killed run left in the cache was in the way."""
+        for _ in range(MOST_MENDED):
+            try:
+                return self._make_ready(rule)
+            except Exception as error:
+                if not is_mended(error):
+                    raise
+                self._traced.clear()
+        return self._make_ready(rule)
 
     def _make_ready(self, rule: Rule) -> None:
         if not self._is_compiled:
-            rule = rule_of_kernels(self._step.optimizer, self._step.parameters) or rule
+            rule = rule_of_kernels(self._step.optimizer, self._step.parameters, is_replayed=True) or rule
         by_parts: Iterate | None = None
         for size in self._sizes:
             example = self._example(size)
@@ -148,7 +166,8 @@ class CompiledEngine:
             self._ready[size] = self._captured(iterate, example, held) if self._is_captured else iterate
         self._held = held_by(self._step.forward) if self._is_captured else {}
         if self._gives_up is not None and not self._is_captured:
-            self._refuse_what_is_no_faster(rule_of_kernels(self._step.optimizer, self._step.parameters) or rule)
+            kernels = rule_of_kernels(self._step.optimizer, self._step.parameters, is_replayed=False)
+            self._refuse_what_is_no_faster(kernels or rule)
 
     def _refuse_what_is_no_faster(self, rule: Rule) -> None:
         """Time the iteration as it was compiled against itself run eagerly, by turns, on the largest mini-batch."""
@@ -245,17 +264,6 @@ def _switches() -> Iterator[None]:
         warnings.catch_warnings(action="ignore"),
     ):
         yield
-
-
-def _cache() -> str:
-    """Where torch keeps what it compiled: the user's cache folder, where its own choice is the temporary one."""
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-    # torch sets the variable to its own choice as soon as it looks.
-    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(home, "mbtrain", "compiled"))
-    return os.environ["TORCHINDUCTOR_CACHE_DIR"]
 
 
 def is_on_gpu(model: nn.Module) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mbtrain.data.sources import MemorySource, Source
@@ -15,6 +15,7 @@ from mbtrain.plan.refused import Refused
 from mbtrain.plan.run import RunPlan
 from mbtrain.plan.scaling import Scaling
 from mbtrain.training.compiled import MOST_SIZES, cure, is_on_gpu
+from mbtrain.training.kept import attributes
 
 # `engine=auto` compiles where so many iterations are to come, because a cold compile takes about as long as they save,
 # and stays with it where it is faster. On a GPU it captures the eager iteration, which takes less than a second.
@@ -79,12 +80,20 @@ def _not_compiled() -> dict[str, bool]:
     }
 
 
+def _has_double_numbers(model: nn.Module) -> bool:
+    own = (one for module in model.modules() for _, one in attributes(module))
+    found = (one for one in (*model.parameters(), *model.buffers(), *own) if isinstance(one, Tensor))
+    return any(one.dim() == 0 and one.dtype == torch.float64 and one.is_cpu for one in found)
+
+
 def _obstacles(config: Mapping[str, Any], model: nn.Module) -> dict[str, bool]:
     searched = config["batch"]["micro_size"]
     norms = [one for one in model.modules() if isinstance(one, _BatchNorm)]
     return {
         "probes look at gradients": bool(config["probe"]),
         "callbacks of yours may": bool(config["trainer"]["extra"].get("callbacks")),
+        "hooks on parameters change gradients": any(one._backward_hooks for one in model.parameters()),
+        "torch loses what is written to 0-d float64 numbers on a CPU": _has_double_numbers(model),
         "nonfinite=skip takes updates back": config["nonfinite"] == "skip",
         "trainer.precision=16-mixed scales the loss": config["trainer"]["precision"] == "16-mixed",
         f"batch.micro_size={searched} is searched for on the eager iteration": isinstance(searched, str),

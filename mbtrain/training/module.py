@@ -256,14 +256,16 @@ class MiniBatchModule(pl.LightningModule):
             self._write_epoch_row()
 
     def on_validation_model_train(self) -> None:
-        """Back to training; a captured iteration sees nothing of what a validation has changed."""
+        """Back to training; a captured or compiled iteration sees nothing of what a validation has changed."""
         super().on_validation_model_train()
         if self.parts.engine is not None:
             self.parts.engine.look_again()
 
     def on_train_epoch_end(self) -> None:
-        """Write the epoch's row."""
+        """Write the epoch's row; an order of the user's comes next, which is asked for once an epoch."""
         self._write_epoch_row()
+        if self.parts.engine is not None:
+            self.parts.engine.look_again()
 
     def _write_epoch_row(self) -> None:
         last, clock = self.parts.clock.last, self.parts.clock

@@ -33,15 +33,16 @@ class Stopwatch:
 
 
 def medians(ways: Mapping[K, Callable[[], float]], *, seconds: float, rounds: int) -> dict[K, float]:
-    """The median of what each way says that it took, all of them asked in turn: at least twice, then until so many
-    seconds or rounds are over. The first round is a warm-up."""
+    """The median of what each way says that it took, all of them asked in turn until so many seconds or rounds are
+    over. The first round is a warm-up, where there is another."""
     times: dict[K, list[float]] = {name: [] for name in ways}
-    for done in range(rounds):
-        if done > 1 and sum(map(sum, times.values())) >= seconds:
-            break
+    start = time.perf_counter()
+    for _ in range(rounds):
         for name, ask in ways.items():
             times[name].append(ask())
-    return {name: median(own[1:]) for name, own in times.items()}
+        if time.perf_counter() - start >= seconds:
+            break
+    return {name: median(own[1:] or own) for name, own in times.items()}
 
 
 def timed(act: Callable[[], object]) -> float:

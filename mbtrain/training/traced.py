@@ -2,7 +2,7 @@
 
 `torch.compile` puts a wrapper around what it compiles, which at each call asks whether the compiled code still holds
 for what has become of everything that the function has read. On a small model that takes as long as the rest of the
-iteration. Here the question is asked while it is tried, and again when somebody asks for it (`look_again`); between
+iteration. Here the question is asked at the second call, and again when somebody asks for it (`look_again`); between
 two such moments the compiled code is called straight away. Whoever calls must know that it is the code for this call,
 and says so by a kind: what was compiled for one kind of call serves all calls of that kind.
 """
@@ -47,12 +47,14 @@ class Traced:
 
         if kind not in self._guarded:
             own = _with_own_code(self._function)
-            self._guarded[kind] = own, torch.compile(own, fullgraph=True, options={"guard_filter_fn": _looked_at})
-            return self._guarded[kind][1](*given)
+            guarded = torch.compile(own, fullgraph=True, options={"guard_filter_fn": _looked_at})
+            self._guarded[kind] = own, guarded
+            return guarded(*given)
         own, guarded = self._guarded[kind]
         with dynamo.patch(error_on_recompile=True):
             left = guarded(*given)
-        self._direct[kind] = _made_of(own) or guarded
+        if (made := _made_of(own)) is not None:
+            self._direct[kind] = made
         return left
 
 

@@ -96,33 +96,39 @@ def test_plain_sgd_without_momentum_keeps_no_state_and_is_left_to_the_optimizer(
     DirectStep(optimizer).try_step(gradients(optimizer, 1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("reached", ["all", "not the first"])
 @pytest.mark.parametrize(("make", "options"), [CASES[0], CASES[1], CASES[3], CASES[4]], ids=str)
-def test_rule_of_the_kernels_steps_as_the_optimizer_does(make: Any, options: dict[str, Any], reached: str) -> None:
-    model, optimizer = model_and_optimizer(make, options, torch.float32)
-    reference, theirs = model_and_optimizer(make, options, torch.float32)
+def test_rule_of_the_kernels_steps_as_the_optimizer_does(
+    make: Any, options: dict[str, Any], reached: str, dtype: torch.dtype
+) -> None:
+    model, optimizer = model_and_optimizer(make, options, dtype)
+    reference, theirs = model_and_optimizer(make, options, dtype)
     parameters = sorted(model.parameters(), key=lambda one: one.numel())  # in another order than the groups
     rule_of(optimizer, parameters)  # makes the state
-    rule = rule_of_kernels(optimizer, parameters)
+    rule = rule_of_kernels(optimizer, parameters, is_replayed=dtype == torch.float32)
     assert rule is not None
     by_size = sorted(reference.parameters(), key=lambda one: one.numel())
     for number in range(8):
         generator = torch.Generator().manual_seed(number)
-        gradient: list[torch.Tensor | None] = [torch.randn(one.shape, generator=generator) for one in parameters]
+        gradient: list[torch.Tensor | None] = [
+            torch.randn(one.shape, generator=generator).to(dtype) for one in parameters
+        ]
         if reached != "all":
             gradient[0] = None
-        rule(gradient, torch.tensor(0.1 / (1 + number)))
+        rule(gradient, torch.tensor(0.1 / (1 + number), dtype=dtype))
         for group in theirs.param_groups:
             group["lr"] = 0.1 / (1 + number)
         for parameter, one in zip(by_size, gradient, strict=True):
             parameter.grad = one
         theirs.step()
     for ours, one in zip(parameters, by_size, strict=True):
-        torch.testing.assert_close(ours, one, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(ours, one, rtol=1e-6, atol=1e-7 if dtype == torch.float32 else 0)
 
 
-def test_kernels_take_no_learning_rate_in_float64_and_no_optimizer_of_another_class() -> None:
-    for make, dtype in ((torch.optim.SGD, torch.float64), (torch.optim.RAdam, torch.float32)):
-        parameter = torch.nn.Parameter(torch.zeros(2, dtype=dtype))
-        optimizer = make([parameter], lr=0.1, **({"fused": True} if dtype == torch.float64 else {}))
-        assert rule_of_kernels(optimizer, [parameter]) is None
+def test_there_are_no_kernels_for_an_optimizer_of_another_class() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    assert rule_of_kernels(torch.optim.RAdam([parameter], lr=0.1), [parameter], is_replayed=False) is None
+    double = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    # The kernels take no learning rate on a device there.
+    assert rule_of_kernels(torch.optim.SGD([double], lr=0.1, fused=True), [double], is_replayed=True) is None

@@ -105,6 +105,65 @@ def test_refuses_with_a_reason_what_it_does_not_do(train: Callable[..., Any], op
         train(*LENGTH, *options)
 
 
+class Hooked(torch.nn.Module):
+    """Half of its gradient is masked by a hook; or it has a number that torch would lose in float64."""
+
+    def __init__(self, num_outputs: int, is_hooked: bool) -> None:
+        super().__init__()
+        self.linear, self.scale = torch.nn.Linear(64, num_outputs), torch.nn.Parameter(torch.tensor(1.0))
+        if is_hooked:
+            mask = torch.arange(64) % 2
+            self.linear.weight.register_hook(lambda gradient: gradient * mask)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * self.linear(x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["+model.is_hooked=true"], "hooks on parameters change gradients"),
+        (["+model.is_hooked=false", "trainer.precision=64-true"], "torch loses what is written to 0-d float64 numbers"),
+    ],
+)
+def test_refuses_a_model_whose_gradient_or_numbers_would_be_others(
+    train: Callable[..., Any], options: list[str], reason: str
+) -> None:
+    own = [f"model._target_={__name__}.Hooked", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=1it"]
+    with pytest.raises(Refused, match=reason):
+        train("trainer.engine=compiled", *own, *options)
+
+
+class Steers:
+    """A rate of the user's own, which looks after the model too."""
+
+    def __init__(self, warmup: str | None) -> None:
+        """`warmup` is the shipped choice's option."""
+
+    def __call__(self, horizon: Any) -> Callable[[float], float]:
+        """The factor of the rate after so many samples."""
+        return self._factor
+
+    def _factor(self, samples: float) -> float:
+        if samples > 128:
+            Changing.made[-1].factor = 3.0
+        return 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_eager", [True, False])
+def test_schedule_of_the_user_s_that_changes_the_model_is_seen_at_once(
+    train: Callable[..., Any], is_eager: bool
+) -> None:
+    own = [f"model._target_={__name__}.Changing", "~model.hidden", "~model.dropout", "trust=[tests]", "duration=8it"]
+    own += [f"lr_schedule._target_={__name__}.Steers", "validate=never", "+model.grows=false"]
+    if is_eager:
+        train(*own)
+        return
+    with pytest.raises(Failed, match="iteration [56]: the model's code does something else"):
+        train(*own, "trainer.engine=compiled")
+
+
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiled engine without the compiler, which takes seconds."""
