@@ -3,22 +3,19 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
-from torch import nn
 
 from mbtrain.assembly import Assembly
-from mbtrain.finished_run import save_final
+from mbtrain.finished_run import fill_from_checkpoint, save_final
 from mbtrain.log.writer import LogWriter
 from mbtrain.optim.sgd_noise import sgd_noise_of
 from mbtrain.outcome import outcome
 from mbtrain.plan.batch_schedule import names_read
 from mbtrain.plan.duration import Duration
 from mbtrain.plan.failed import Failed
-from mbtrain.plan.refused import Refused
 from mbtrain.planning import plan_of
 from mbtrain.probes.contract import needs
 from mbtrain.run_folder import RunFolder
@@ -56,7 +53,7 @@ class Attempt:
         self._start = loadable(folder.checkpoints, tell=lambda line: _tell(console, line))
         saved = {} if self._start is None else self._start[1]["mbtrain"]
         if self._start is not None:
-            _refuse_other_model(*self._start, assembly.model)
+            fill_from_checkpoint(assembly.model, *self._start)
             before = plan_of(folder.saved_config(), num_samples=assembly.plan.num_samples, tokens=assembly.plan.tokens)
             for plan in (before, assembly.plan):
                 plan.load(saved["plan"])
@@ -257,16 +254,3 @@ def _tell(console: Console, line: str) -> None:
 
 def _is_ours(node: Mapping[str, Any]) -> bool:
     return str(node["_target_"]).startswith("mbtrain.")
-
-
-def _refuse_other_model(path: Path, checkpoint: Mapping[str, Any], model: nn.Module) -> None:
-    """A checkpoint of code whose model had other parts is not gone on with."""
-    weights = {name: one for name, one in checkpoint["state_dict"].items() if name.startswith("model.")}
-    try:
-        model.load_state_dict({name.removeprefix("model."): one for name, one in weights.items()})
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise Refused(
-            f"{path}: its weights do not fit the model ({reason}): go on with the code that began this run, or begin "
-            "another run with a run_dir of its own"
-        ) from None

@@ -1,6 +1,6 @@
 """A finished run's model, from its folder alone: reading it runs no code that was not trusted for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
         # A file of the user's own has no seal.
         content = _read(path, lambda file: read_sealed(file) if is_sealed(file) else read_plain(file))
     _fill(model, content, f"model.weights={path}:")
+
+
+def fill_from_checkpoint(model: nn.Module, path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Give `model` the weights of a run that goes on; Refused where today's code makes another model."""
+    named = {name: one for name, one in checkpoint["state_dict"].items() if name.startswith("model.")}
+    weights = {name.removeprefix("model."): one for name, one in named.items()}
+    told = f"{path}: go on with the code that began this run, or begin another with a run_dir of its own: its weights"
+    _fill(model, {"weights": weights}, told)
 
 
 def _fill(model: nn.Module, content: dict[str, Any], told: str) -> None:

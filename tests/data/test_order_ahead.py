@@ -90,4 +90,6 @@ def test_a_run_is_the_same_with_it_and_over_a_cut(
     monkeypatch.setattr(order_ahead, "WORTH_A_THREAD", 1)
     # The last kill within the second epoch: the third's order was being made.
     check_same_run(train_with_kills(train, tmp_path / "cut", [3, 25], options), plain)
-    assert not any(one.name.startswith("mbtrain-order") and one.is_alive() for one in threading.enumerate())
+    for one in [one for one in threading.enumerate() if one.name.startswith("mbtrain-order")]:
+        one.join(timeout=10)
+        assert not one.is_alive()
