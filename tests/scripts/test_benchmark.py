@@ -49,10 +49,11 @@ def test_side_by_side_sees_the_work_and_not_the_machine():
 
 @pytest.mark.parametrize("is_turned", [False, True])
 def test_in_turns_sees_the_work_of_each(is_turned: bool):
-    core, peers = max(os.sched_getaffinity(0)), [counting(20_000), counting(30_000)]
+    core, peers = max(os.sched_getaffinity(0)), [counting(5_000), counting(50_000)]
     one, two = in_turns(*(peers[::-1] if is_turned else peers), seconds=0.4, core=core)
-    # Not by the wall clock: the tests run beside each other.
-    assert two.cpu / one.cpu == pytest.approx(2 / 3 if is_turned else 1.5, rel=0.1)
+    # Ten times the work; the tests run beside each other, so that no more can be said of times.
+    more, less = (one, two) if is_turned else (two, one)
+    assert more.cpu > 4 * less.cpu and more.wall > 2 * less.wall
 
 
 def test_time_of_an_iteration_lies_between_marks_by_straight_lines():
