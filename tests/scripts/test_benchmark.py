@@ -53,7 +53,7 @@ def test_in_turns_sees_the_work_of_each(is_turned: bool):
     one, two = in_turns(*(peers[::-1] if is_turned else peers), seconds=0.4, core=core)
     # Ten times the work; the tests run beside each other, so that no more can be said of times.
     more, less = (one, two) if is_turned else (two, one)
-    assert more.cpu > 4 * less.cpu and more.wall > 2 * less.wall
+    assert more.cpu > 4 * less.cpu
 
 
 def test_time_of_an_iteration_lies_between_marks_by_straight_lines():
